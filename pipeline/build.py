@@ -1,0 +1,213 @@
+"""A build directory: where everything made from one dataset lies, and who made it how."""
+
+import fcntl
+import io
+import os
+import platform
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
+from pipeline.errors import BuildError
+from pipeline.files import write_bytes
+from pipeline.manifest import DatasetManifest
+
+BUILDS = Path("builds")
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build directory. Cheap to make and to send to workers: it is only a path."""
+
+    root: Path
+
+    # --- places -------------------------------------------------------------------------------------------
+
+    @property
+    def info_path(self) -> Path:
+        """build.toml: the dataset's manifest and every stage's settings."""
+        return self.root / "build.toml"
+
+    @property
+    def samples_path(self) -> Path:
+        """samples.parquet: a row for each source sample."""
+        return self.root / "samples.parquet"
+
+    @property
+    def latents_path(self) -> Path:
+        """latents.zarr: w+ of every sample, and how well it was inverted."""
+        return self.root / "latents.zarr"
+
+    def variants_path(self, name: str) -> Path:
+        """variants/NAME.zarr: w+ of every variant, and where it came from."""
+        return self.root / "variants" / f"{name}.zarr"
+
+    def shards_path(self, name: str) -> Path:
+        """shards/NAME: training shards."""
+        return self.root / "shards" / name
+
+    @property
+    def report_path(self) -> Path:
+        """report/index.html."""
+        return self.root / "report" / "index.html"
+
+    def ledger_path(self, stage: str) -> Path:
+        """Folder of a stage's records."""
+        return self.root / ".ledger" / stage
+
+    # --- contents -----------------------------------------------------------------------------------------
+
+    def info(self) -> dict[str, Any]:
+        """Content of build.toml. Raises BuildError if it cannot be read."""
+        try:
+            return tomllib.loads(self.info_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BuildError(f"{self.root} is not a build: it has no build.toml") from None
+        except (OSError, ValueError) as error:
+            raise BuildError(f"cannot read {self.info_path}: {error}") from error
+
+    def write_info(self, info: dict[str, Any]) -> None:
+        """Replace build.toml."""
+        import tomli_w
+
+        write_bytes(self.info_path, tomli_w.dumps(info).encode())
+
+    @property
+    def manifest(self) -> DatasetManifest:
+        """The dataset's manifest, as it was when the build was begun."""
+        return self._dataset[0]
+
+    @property
+    def reader(self) -> DatasetReader:
+        """Reader of the source images."""
+        return self._dataset[1]
+
+    @cached_property
+    def _dataset(self) -> tuple[DatasetManifest, DatasetReader]:
+        return parse_dataset(self.info()["dataset"], self.info_path)
+
+    def samples(self) -> pd.DataFrame:
+        """The samples: id, split, label, source, attributes, sha256, status, error."""
+        try:
+            return pd.read_parquet(self.samples_path)
+        except (OSError, ValueError) as error:
+            raise BuildError(f"cannot read {self.samples_path}: {error}") from error
+
+    def write_samples(self, samples: pd.DataFrame) -> None:
+        """Replace samples.parquet."""
+        buffer = io.BytesIO()
+        samples.to_parquet(buffer, index=False)
+        write_bytes(self.samples_path, buffer.getvalue())
+
+    def variant_names(self) -> list[str]:
+        """Names of the variant sets that are there."""
+        return sorted(path.stem for path in (self.root / "variants").glob("*.zarr"))
+
+    def shard_names(self) -> list[str]:
+        """Names of the shard sets that are there."""
+        return sorted(path.name for path in (self.root / "shards").glob("*") if path.is_dir())
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the build for this process; the system lets go of it however the process ends.
+
+        Raises:
+            BuildError: another run holds it.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise BuildError(
+                    f"{self.root} is in use by {holder}: wait for it, or stop it; nothing was changed"
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
+            yield
+
+
+def open_build(path: str | Path) -> Build:
+    """Open an existing build directory. Raises BuildError if there is none."""
+    build = Build(Path(path).resolve())
+    build.info()
+    return build
+
+
+def create_build(root: Path, dataset: str, *, fresh: bool = False) -> Build:
+    """Open the build at `root`, or begin one for a dataset: scan it and write build.toml and samples.parquet.
+
+    Raises:
+        BuildError: the build there was made from another dataset or other manifest keys.
+        DatasetError: the dataset's files are missing.
+    """
+    manifest, reader = load_dataset(dataset)
+    build = Build(root.resolve())
+    content = manifest.model_dump(mode="json", exclude_none=True)
+    if build.info_path.exists() and not fresh:
+        changed = changed_settings(build.info()["dataset"], content)
+        if changed:
+            raise BuildError(
+                f"{build.root} was made from another dataset ({'; '.join(changed)}): "
+                f"name another --build, or use --fresh to start over"
+            )
+        if build.samples_path.exists():
+            return build
+    samples = reader.scan()
+    with build.lock():
+        build.write_samples(samples.assign(sha256="", status="pending", error=""))
+        build.write_info({"onmanifold": version("onmanifold"), "created": now(), "dataset": content})
+    return Build(build.root)
+
+
+def resolve_build(dataset: str | None, build: str | None) -> Build:
+    """Find the build a command means: --build, else builds/DATASET, else the only one there is.
+
+    Raises:
+        BuildError: there is no such build, or more than one could be meant.
+    """
+    if build is not None:
+        path = Path(build)
+    elif dataset is not None:
+        path = BUILDS / Path(dataset).stem
+    else:
+        found = sorted(info.parent for info in BUILDS.glob("*/build.toml"))
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found)
+            raise BuildError(f"which build? name one with --dataset or --build; here are: {names}")
+        if not found:
+            raise BuildError(
+                f"there is no build under {BUILDS.resolve()}: begin with `pipeline invert --dataset color-digits`"
+            )
+        path = found[0]
+    if not (path / "build.toml").exists():
+        hint = f"pipeline invert --dataset {dataset or 'NAME'}" + (f" --build {build}" if build else "")
+        raise BuildError(f"there is no build at {path}: begin one with `{hint}`")
+    return open_build(path)
+
+
+def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Name what differs, as `key: old -> new`."""
+    keys = sorted(old.keys() | new.keys())
+    return [
+        f"{key}: {old.get(key, 'unset')!r} → {new.get(key, 'unset')!r}"
+        for key in keys
+        if old.get(key) != new.get(key)
+    ]
+
+
+def now() -> str:
+    """The time as ISO 8601, in UTC, to the second."""
+    return datetime.now(UTC).replace(microsecond=0).isoformat()

@@ -1,0 +1,102 @@
+"""The `pipeline` command: finds commands by entry point, shows errors in one sentence.
+
+Only the command that is called gets imported, so that `pipeline --help` answers at once.
+"""
+
+import errno
+import sys
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Any
+
+import click
+
+from pipeline.errors import PipelineError
+
+COMMANDS = "onmanifold.commands"
+
+# The order of a dataset's life; what is not named here comes last.
+ORDER = (
+    "demo",
+    "datasets",
+    "train-generator",
+    "train-perceptual",
+    "invert",
+    "augment",
+    "shard",
+    "report",
+    "status",
+    "verify",
+)
+
+
+class Commands(click.Group):
+    """A group whose commands are entry points."""
+
+    def _points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=COMMANDS)}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands, in the order in which one uses them."""
+        names = self._points()
+        return sorted(names, key=lambda n: (ORDER.index(n) if n in ORDER else len(ORDER), n))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        point = self._points().get(cmd_name)
+        if point is None:
+            return None
+        command: click.Command = point.load()
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("onmanifold"), prog_name="onmanifold")
+def pipeline() -> None:
+    """Turn an image dataset and a StyleGAN into W+ latents, semantic variants and training shards.
+
+    Every command goes on where it was stopped. A first look, with nothing to download:
+
+    \b
+        pipeline demo
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point. Exit codes: 0 done, 1 `verify` found something, 2 bad input, 130 interrupted."""
+    try:
+        code: Any = pipeline.main(args=args, prog_name="pipeline", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except PipelineError as error:
+        code = fail(str(error))
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted; what was finished is kept. The same command goes on from there.", err=True)
+        code = 130
+    except OSError as error:
+        sentence = sentence_of(error)
+        if sentence is None:
+            raise
+        code = fail(sentence)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(sentence: str) -> int:
+    """Show an error the user can mend and return its exit code."""
+    click.echo(f"Error: {sentence}", err=True)
+    return 2
+
+
+def sentence_of(error: OSError) -> str | None:
+    """What to tell about the disk; None if the error is not about the disk."""
+    where = f" at {error.filename}" if error.filename else ""
+    full = "nothing finished is lost; the same command goes on from there"
+    return {
+        errno.ENOSPC: f"the disk is full{where}: make room and run this again ({full})",
+        errno.EDQUOT: f"the disk quota is used up{where}: make room and run this again ({full})",
+        errno.EFBIG: f"a file grew past the allowed size{where}: raise the limit and run this again ({full})",
+        errno.EACCES: f"no permission{where}: choose a --build you may write to",
+        errno.EPERM: f"not permitted{where}: choose a --build you may write to",
+        errno.EROFS: f"the file system is read-only{where}: choose another --build",
+        errno.ENOTDIR: f"a file is in the way{where}: choose another --build",
+    }.get(error.errno or 0)

@@ -1,0 +1,47 @@
+"""Stage settings: frozen dataclasses whose fields are the command-line options of the same names."""
+
+import hashlib
+import json
+import math
+from dataclasses import field, fields
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """Declare a setting with its default, the help its option shows, and the values it may have."""
+    metadata = {"help": help, "choices": choices, "at_least": at_least, "at_most": at_most}
+    return field(default=default, metadata=metadata)
+
+
+def check_settings(config: Any) -> None:
+    """Raise PipelineError, naming the option, if a number is out of its range."""
+    for f in fields(config):
+        value, low, high = getattr(config, f.name), f.metadata["at_least"], f.metadata["at_most"]
+        if not isinstance(value, int | float):
+            continue
+        if not math.isfinite(value) or (low is not None and value < low) or (high is not None and value > high):
+            bounds = " and ".join(
+                [
+                    *([f"at least {low}"] if low is not None else []),
+                    *([f"at most {high}"] if high is not None else []),
+                ]
+            )
+            raise PipelineError(
+                f"--{f.name.replace('_', '-')} {value}: must be {bounds or 'a finite number'} "
+                f"({f.metadata['help']})"
+            )
+
+
+def digest_of(content: object) -> str:
+    """Digest of anything JSON can hold, independent of key order."""
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,25 @@
+"""Errors a user can mend. The command line shows their one sentence and exits with code 2."""
+
+
+class PipelineError(Exception):
+    """Anything the user can put right; the message says what is wrong and how to mend it."""
+
+
+class ManifestError(PipelineError):
+    """A manifest that cannot be found, read or believed."""
+
+
+class DatasetError(PipelineError):
+    """A dataset whose files are missing or not laid out as declared."""
+
+
+class WeightsError(PipelineError):
+    """Weights that are missing, damaged, or belong to something else."""
+
+
+class BuildError(PipelineError):
+    """A build directory that is absent, busy, or made by other settings."""
+
+
+class SampleError(Exception):
+    """One sample that cannot be used; it is recorded with this reason and the rest goes on."""

@@ -1,0 +1,197 @@
+"""Runs chunks: in process, on a local Dask cluster, or on any scheduler. The chunk's code is the same.
+
+Workers write the data and then the record; the driver only counts. So whatever dies, the disk holds the truth.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.build import Build, now
+from pipeline.devices import cpu_count, use_one_thread
+from pipeline.errors import PipelineError
+from pipeline.ledger import Record, write_record
+from pipeline.stage import Chunk, Stage
+
+WINDOW = 3  # tasks under way for each worker: enough to keep it fed, few enough to forget
+THREAD_VARIABLES = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+# Keep freed memory in the process: activations of the same sizes come and go thousands of times.
+MALLOC_VARIABLES = {"MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_MMAP_THRESHOLD_": "4294967296"}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where chunks run.
+
+    Attributes:
+        workers: processes on this machine; 0 runs in this process, None is one for each core or GPU.
+        scheduler: address of a running Dask scheduler, instead of processes here.
+        retries: how often a chunk that raised is tried again on a cluster.
+    """
+
+    workers: int | None = None
+    scheduler: str | None = None
+    device: str = "auto"
+    retries: int = 2
+
+
+def run_chunk(stage: Stage, build: Build, chunk: Chunk, key: str) -> Record:
+    """Do one chunk and record it: data first, then the record."""
+    use_one_thread()
+    began = time.perf_counter()
+    inputs = stage.inputs(build, chunk)
+    result = stage.run(build, chunk)
+    record: Record = {
+        "stage": stage.name,
+        "chunk": chunk.index,
+        "start": chunk.start,
+        "stop": chunk.stop,
+        "key": key,
+        "inputs": inputs,
+        "outputs": result.outputs,
+        "failures": {str(row): reason for row, reason in sorted(result.failures.items())},
+        "details": result.details,
+        "seconds": round(time.perf_counter() - began, 3),
+        "finished": now(),
+        "worker": f"{platform.node()}:{os.getpid()}",
+    }
+    write_record(build, record)
+    return record
+
+
+def execute(
+    stage: Stage,
+    build: Build,
+    chunks: Sequence[Chunk],
+    key: str,
+    execution: Execution,
+    on_record: Callable[[Record], None],
+) -> None:
+    """Run chunks and hand each record on as it comes, in any order."""
+    workers = worker_count(execution, len(chunks))
+    if execution.scheduler is None and workers == 0:
+        for chunk in chunks:
+            on_record(run_chunk(stage, build, chunk, key))
+        return
+    with connect(execution, workers) as client:
+        for record in map_bounded(client, stage, build, chunks, key, execution.retries):
+            on_record(record)
+
+
+def worker_count(execution: Execution, tasks: int) -> int:
+    """Processes to start: as asked, or one for each GPU or core; never more than there are chunks."""
+    if execution.workers is not None:
+        return min(execution.workers, tasks)
+    count = len(gpu_indices(execution.device)) or cpu_count()
+    return 0 if min(count, tasks) <= 1 else min(count, tasks)
+
+
+def gpu_indices(device: str) -> list[str]:
+    """The GPUs that workers are spread over; none when computing on CPUs."""
+    import torch
+
+    if device == "cpu" or not torch.cuda.is_available():
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+
+
+def map_bounded(
+    client: Any, stage: Stage, build: Build, chunks: Sequence[Chunk], key: str, retries: int
+) -> Iterator[Record]:
+    """Yield records as chunks finish, with a bounded number of them submitted."""
+    from distributed import as_completed
+
+    waiting = iter(chunks)
+
+    def submit(chunk: Chunk) -> Any:
+        return client.submit(
+            run_chunk,
+            stage,
+            build,
+            chunk,
+            key,
+            pure=False,
+            retries=retries,
+            key=f"{stage.name}-{chunk.index}",
+        )
+
+    width = WINDOW * max(1, len(client.scheduler_info()["workers"]))
+    running = as_completed([submit(chunk) for _, chunk in zip(range(width), waiting, strict=False)])
+    for future in running:
+        yield future.result()
+        future.release()
+        for chunk in waiting:
+            running.add(submit(chunk))
+            break
+
+
+@contextmanager
+def connect(execution: Execution, workers: int) -> Iterator[Any]:
+    """A Dask client: of the given scheduler, or of `workers` processes started here.
+
+    Raises:
+        PipelineError: the scheduler cannot be reached or has no workers.
+    """
+    import dask
+    from distributed import Client
+
+    settings = {
+        "distributed.scheduler.allowed-failures": 3,
+        "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.scheduler.no-workers-timeout": "60s",
+        "distributed.worker.daemon": True,
+        "distributed.admin.large-graph-warning-threshold": "100MB",
+    }
+    with dask.config.set(settings):
+        if execution.scheduler is not None:
+            try:
+                client = Client(execution.scheduler, timeout="15s")
+            except (OSError, ValueError, TimeoutError) as error:
+                raise PipelineError(
+                    f"--scheduler {execution.scheduler}: no Dask scheduler answers there ({error}); "
+                    f"start one with `dask scheduler`, and workers with `dask worker ADDRESS`"
+                ) from error
+            with client:
+                if not client.scheduler_info()["workers"]:
+                    raise PipelineError(
+                        f"--scheduler {execution.scheduler} has no workers: start some with "
+                        f"`dask worker {execution.scheduler} --nthreads 1`"
+                    )
+                yield client
+            return
+        with local_cluster(workers, execution.device) as cluster, Client(cluster) as client:
+            yield client
+
+
+@contextmanager
+def local_cluster(workers: int, device: str) -> Iterator[Any]:
+    """Processes on this machine, one thread each, and one GPU each where there are any."""
+    from distributed import Nanny, Scheduler, SpecCluster
+
+    gpus = gpu_indices(device)
+    source = str(Path(__file__).resolve().parent.parent)
+    environment = {**THREAD_VARIABLES, **MALLOC_VARIABLES}
+    environment["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
+    specs = {}
+    for i in range(workers):
+        env = {**environment, "CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else environment
+        options = {
+            "nthreads": 1,
+            "memory_limit": 0,
+            "env": env,
+            "silence_logs": 50,
+            "dashboard_address": None,
+        }
+        specs[i] = {"cls": Nanny, "options": options}
+    scheduler = {
+        "cls": Scheduler,
+        "options": {"dashboard": False, "dashboard_address": None, "host": "127.0.0.1"},
+    }
+    with SpecCluster(workers=specs, scheduler=scheduler, silence_logs=50) as cluster:
+        yield cluster

@@ -1,0 +1,36 @@
+"""What the stages after inversion need to know of latents.zarr."""
+
+import re
+
+from pipeline.build import Build
+from pipeline.errors import BuildError, PipelineError, WeightsError
+from pipeline.generators import open_generator
+from pipeline.store import read_attributes
+
+
+def generator_of(build: Build) -> str:
+    """Name or path of the generator the samples were inverted into.
+
+    Raises:
+        BuildError: nothing has been inverted.
+        WeightsError: the generator of that name is another one now.
+    """
+    attributes = read_attributes(build.latents_path)
+    if "generator" not in attributes:
+        raise BuildError(
+            f"nothing is inverted yet in {build.root}: run `pipeline invert --dataset {build.manifest.name}` first"
+        )
+    name = str(attributes["generator"])
+    if open_generator(name).sha256 != attributes["generator_sha256"]:
+        raise WeightsError(
+            f"generator '{name}' is not the one {build.latents_path} was made with: "
+            f"run `pipeline invert --fresh`, or put the old weights back"
+        )
+    return name
+
+
+def check_name(name: str) -> str:
+    """Return a name for a variant or shard set; raise PipelineError if it cannot be a folder's."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise PipelineError(f"'{name}' cannot be a name: use letters, digits, - and _")
+    return name

@@ -1,0 +1,85 @@
+"""The ledger: one JSON record for each finished chunk, written after its data.
+
+A chunk is done if its record has the present key and inputs and covers its rows, and its outputs on disk have the
+record's digests. Everything else is done again.
+"""
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.build import Build
+from pipeline.config import digest_of
+from pipeline.files import write_bytes
+from pipeline.outputs import problem_of_output
+from pipeline.stage import Chunk, Stage
+
+Record = dict[str, Any]
+
+
+def stage_key(stage: Stage, build: Build) -> str:
+    """Digest of what decides the stage's output, apart from its input data."""
+    return digest_of({"stage": stage.name, "version": stage.version, "settings": stage.settings(build)})
+
+
+def record_path(build: Build, stage: str, index: int) -> Path:
+    """Where the record of a chunk lies."""
+    return build.ledger_path(stage) / f"{index:06d}.json"
+
+
+def write_record(build: Build, record: Record) -> None:
+    """Put a record on disk; only call this when the chunk's data is there."""
+    data = json.dumps(record, sort_keys=True, indent=1) + "\n"
+    write_bytes(record_path(build, record["stage"], record["chunk"]), data.encode())
+
+
+def read_record(build: Build, stage: str, index: int) -> Record | None:
+    """The record of a chunk; None if there is none or it cannot be read."""
+    try:
+        record = json.loads(record_path(build, stage, index).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def problem_of(stage: Stage, build: Build, chunk: Chunk, key: str) -> str | None:
+    """Why a chunk counts as not done; None if it is done."""
+    record = read_record(build, stage.name, chunk.index)
+    if record is None:
+        return "not done yet"
+    if record.get("key") != key:
+        return "made by other settings"
+    done = Chunk(chunk.index, record["start"], record["stop"])
+    if done.start != chunk.start or done.stop < chunk.stop:
+        return "covers other rows"
+    if record["inputs"] != stage.inputs(build, done):
+        return "made from data that has changed since"
+    return problem_of_outputs(build, record)
+
+
+def problem_of_outputs(build: Build, record: Record) -> str | None:
+    """The first thing wrong with what a record says is on disk; None if all is there."""
+    problems = (problem_of_output(build.root, output) for output in record["outputs"])
+    return next((problem for problem in problems if problem is not None), None)
+
+
+def data_digests(build: Build, stage: str) -> list[tuple[int, int, str]]:
+    """(start, stop, digest of the outputs) of every recorded chunk of a stage, in order of rows."""
+    folder = build.ledger_path(stage)
+    return list(_data_digests(folder, folder.stat().st_mtime_ns)) if folder.is_dir() else []
+
+
+@lru_cache(maxsize=8)
+def _data_digests(folder: Path, changed_ns: int) -> tuple[tuple[int, int, str], ...]:
+    found = []
+    for path in folder.glob("*.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        digest = digest_of([output["sha256"] for output in record["outputs"]])
+        found.append((record["start"], record["stop"], digest))
+    return tuple(sorted(found))
+
+
+def stage_digest(build: Build, stage: str) -> str:
+    """One digest for all that a stage has put on disk so far."""
+    return digest_of(data_digests(build, stage))

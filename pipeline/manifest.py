@@ -1,0 +1,121 @@
+"""Typed manifests: TOML files that declare which datasets, generators and perceptual nets exist."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import ManifestError
+
+MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
+
+
+class Manifest(BaseModel):
+    """What every manifest has. Unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="how commands refer to it", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    description: str = Field(default="", description="one sentence for listings")
+    licence: str = Field(default="", description="licence of the data or weights")
+    homepage: str = Field(default="", description="where it is published")
+
+
+class DatasetManifest(Manifest):
+    """A dataset: how its files are laid out and which generator is meant for it."""
+
+    format: str = Field(description="on-disk layout, one of those `pipeline datasets` lists")
+    resolution: int = Field(description="images are delivered as resolution x resolution pixels", ge=4)
+    classes: tuple[str, ...] = Field(default=(), description="class names in the order of the labels")
+    generator: str | None = Field(default=None, description="generator manifest to invert into")
+    perceptual: str | None = Field(default=None, description="perceptual net that measures distance")
+
+
+class GeneratorManifest(Manifest):
+    """A generator: its weights and which of its layers do not carry the label."""
+
+    family: str = Field(description="network family, e.g. stylegan2")
+    weights: str = Field(description="safetensors file, relative to this manifest")
+    sha256: str = Field(description="digest of the weights file", pattern=r"^[0-9a-f]{64}$")
+    resolution: int = Field(description="height and width of its images", ge=4)
+    fine_resolutions: tuple[int, ...] = Field(description="resolutions whose layers are label-independent")
+    conv_clamp: float | None = Field(default=None, description="bound on activations; official fp16: 256")
+    command: str = Field(default="", description="the command that made the weights")
+
+
+class PerceptualManifest(Manifest):
+    """A perceptual net in LPIPS form."""
+
+    family: str = Field(description="network family: `small` or `vgg16`")
+    weights: str | None = Field(default=None, description="safetensors file, relative to this manifest")
+    sha256: str | None = Field(default=None, description="digest of the weights file")
+    command: str = Field(default="", description="the command that made the weights")
+
+
+M = TypeVar("M", bound=Manifest)
+
+
+def manifest_names(kind: str) -> list[str]:
+    """Names of the declared manifests of a kind: `datasets`, `generators` or `perceptual`."""
+    return sorted(path.stem for path in (MANIFESTS / kind).glob("*.toml"))
+
+
+def find_manifest(kind: str, name_or_path: str) -> Path:
+    """Return the file of a manifest given by name or by path (anything ending in .toml).
+
+    Raises:
+        ManifestError: there is no such manifest; the message holds the nearest names.
+    """
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path).expanduser().resolve()
+        if not path.is_file():
+            raise ManifestError(f"no manifest at {path}: check the path, or write one (docs/datasets.md)")
+        return path
+    path = MANIFESTS / kind / f"{name_or_path}.toml"
+    if Path(name_or_path).name == name_or_path and path.is_file():
+        return path
+    names = manifest_names(kind)
+    near = difflib.get_close_matches(name_or_path, names, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"declared are: {', '.join(names) or 'none'}."
+    raise ManifestError(
+        f"there is no {kind.removesuffix('s')} named '{name_or_path}'; {hint} "
+        f"A path to a manifest of your own (NAME.toml) works too."
+    )
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file. Raises ManifestError with the place of a syntax error."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ManifestError(f"{path} is not valid TOML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"cannot read the manifest {path}: {error}") from error
+
+
+def parse_manifest(model: type[M], content: dict[str, Any], path: Path) -> M:
+    """Validate a manifest's content. Raises ManifestError naming each key and what it means."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise ManifestError(f"{path}: {describe_validation_error(model, error)}") from error
+
+
+def describe_validation_error(model: type[BaseModel], error: ValidationError) -> str:
+    """One sentence: every wrong key, what is wrong with it, and what the key means."""
+    fields = model.model_fields
+    parts = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        top = str(item["loc"][0]) if item["loc"] else ""
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(top, list(fields), n=1)
+            parts.append(f"unknown key '{key}'" + (f" (did you mean '{near[0]}'?)" if near else ""))
+        elif item["type"] == "missing":
+            parts.append(f"key '{key}' is missing ({fields[top].description})")
+        else:
+            meaning = fields[top].description if top in fields else None
+            parts.append(f"key '{key}' = {item['input']!r}: {item['msg']}" + (f" ({meaning})" if meaning else ""))
+    return "; ".join(parts)

@@ -1,0 +1,74 @@
+"""Perceptual distance in LPIPS form (Zhang et al. 2018, eq. 1), the target's features computed once."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+# Channels of each layer, normalised and scaled by the root of the layer's weights: [B, C, H, W] each.
+Features = list[Tensor]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is kept of target images while something is fitted to them.
+
+    Attributes:
+        images: [B, 3, H, W] in [-1, 1].
+        lpips: weighted unit features of every layer.
+        activations: plain features of the layers that Algorithm 1 compares.
+    """
+
+    images: Tensor
+    lpips: Features
+    activations: Features
+
+    def rows(self, index: Tensor) -> Self:
+        """The targets at some rows."""
+        return type(self)(self.images[index], [f[index] for f in self.lpips], [f[index] for f in self.activations])
+
+
+class PerceptualNet(nn.Module):
+    """A trunk whose layers are compared; `lin0`, `lin1`, … hold a non-negative weight for each channel."""
+
+    min_resolution = 16
+    activation_layers: tuple[int, ...] = (0, 1, 2)
+
+    def __init__(self, channels: tuple[int, ...]):
+        super().__init__()
+        for i, count in enumerate(channels):
+            self.register_buffer(f"lin{i}", torch.ones(count) / count)
+        self.num_layers = len(channels)
+
+    def trunk(self, images: Tensor) -> Features:
+        """Features after each compared layer, for images [B, 3, H, W] in [-1, 1]."""
+        raise NotImplementedError
+
+    def activations(self, images: Tensor) -> Features:
+        """Plain features of the layers of AdvMix's Algorithm 1: [B, C, H, W] each."""
+        features = self.trunk(images)
+        return [features[i] for i in self.activation_layers]
+
+    def weigh(self, features: Features) -> Features:
+        """Normalise over channels and scale by the roots of the weights: distances become plain squares."""
+        weighed = []
+        for i, layer in enumerate(features):
+            norm = (layer.square().sum(dim=1, keepdim=True) + 1e-10).rsqrt()
+            weighed.append(layer * norm * self.get_buffer(f"lin{i}").sqrt()[:, None, None])
+        return weighed
+
+    @torch.no_grad()
+    def target(self, images: Tensor) -> Target:
+        """Compute what is needed of target images [B, 3, H, W] in [-1, 1], once."""
+        return Target(images, self.weigh(self.trunk(images)), self.activations(images))
+
+    def distance(self, images: Tensor, target: Target) -> Tensor:
+        """LPIPS distance [B] of images [B, 3, H, W] in [-1, 1] to targets."""
+        return lpips_distance(self.weigh(self.trunk(images)), target.lpips)
+
+
+def lpips_distance(features: Features, target: Features) -> Tensor:
+    """Sum over layers of the spatial mean of squared differences of weighed features: [B]."""
+    distances = [(a - b).square().sum(dim=1).mean(dim=(1, 2)) for a, b in zip(features, target, strict=True)]
+    return torch.stack(distances).sum(dim=0)

@@ -1,0 +1,108 @@
+"""Runs a stage on a build: what is left to do, in chunks, and then its end."""
+
+import time
+from typing import Any
+
+from pipeline.build import Build, changed_settings, now
+from pipeline.errors import BuildError
+from pipeline.execute import Execution, execute
+from pipeline.files import remove, sweep_partial
+from pipeline.ledger import Record, problem_of, read_record, stage_digest, stage_key
+from pipeline.progress import Progress
+from pipeline.stage import Chunk, Stage
+
+Summary = dict[str, Any]
+
+
+def run_stage(
+    stage: Stage,
+    build: Build,
+    execution: Execution,
+    *,
+    fresh: bool = False,
+    unit: str = "samples",
+) -> Summary:
+    """Do what is left of a stage and return its summary. The caller holds the build's lock.
+
+    Raises:
+        BuildError: the stage was begun with other settings (they are named), unless `fresh`.
+    """
+    began = time.perf_counter()
+    if fresh:
+        stage.reset(build)
+        remove(build.ledger_path(stage.name))
+    settings = stage.settings(build)
+    started = declare(stage, build, settings, fresh)
+    sweep_partial(build.root)
+    key = stage_key(stage, build)
+    chunks = stage.plan(build)
+    left = [chunk for chunk in chunks if problem_of(stage, build, chunk, key) is not None]
+    rows_left = sum(map(len, left))
+    total = sum(map(len, chunks))
+    if left:
+        info = build.info()
+        info["stages"][stage.name].pop("finished", None)
+        build.write_info(info)
+        with Progress(stage.name, total, unit, done=total - rows_left) as progress:
+
+            def count(record: Record) -> None:
+                progress.advance(record["stop"] - record["start"])
+
+            execute(stage, build, left, key, execution, count)
+    records = [record for chunk in chunks if (record := read_record(build, stage.name, chunk.index)) is not None]
+    summary = stage.finish(build, records)
+    seconds = time.perf_counter() - began
+    result: Summary = {
+        "stage": stage.name,
+        "build": str(build.root),
+        "done": total,
+        "computed": rows_left,
+        "failed": sum(len(record["failures"]) for record in records),
+        "seconds": round(seconds, 2),
+        **summary,
+    }
+    info = build.info()
+    entry = info["stages"][stage.name]
+    entry |= {
+        "started": started,
+        "chunks": len(chunks),
+        "upstream": {name: stage_digest(build, name) for name in stage.upstream},
+        "finished": entry.get("finished") or now(),
+        "work_seconds": round(sum(record["seconds"] for record in records), 1),
+        "summary": flat(result),
+    }
+    build.write_info(info)
+    return result
+
+
+def declare(stage: Stage, build: Build, settings: dict[str, Any], fresh: bool) -> str:
+    """Write the stage's settings to build.toml, or refuse those that differ from the ones there."""
+    info = build.info()
+    stages = info.setdefault("stages", {})
+    present = None if fresh else stages.get(stage.name)
+    if present is not None:
+        changed = changed_settings(
+            {**present["settings"], "version": present["version"]},
+            {**flat(settings), "version": stage.version},
+        )
+        if changed:
+            raise BuildError(
+                f"{stage.name} was begun with other settings in {build.root} ({'; '.join(changed)}): "
+                f"use those again, or --fresh to start this stage over"
+            )
+        return str(present["started"])
+    stages[stage.name] = {"version": stage.version, "started": now(), "settings": flat(settings)}
+    build.write_info(info)
+    return str(stages[stage.name]["started"])
+
+
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Values that TOML can hold: no None, tuples as lists."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
+
+
+def rows_in_chunks(rows: int, size: int, limit: int | None = None) -> list[Chunk]:
+    """Cut [0, rows) into chunks of `size` rows; `limit` keeps the first rows only."""
+    stop = rows if limit is None else min(rows, limit)
+    starts = range(0, stop, size)
+    return [Chunk(i, start, min(start + size, stop)) for i, start in enumerate(starts)]

@@ -1,0 +1,73 @@
+"""WebDataset tars: `ID.png`, `ID.cls`, `ID.json` and `ID.w.npy`, adjacent and in this order.
+
+USTAR headers with fixed times and owners make a tar the same bytes from run to run (and DALI reads no others).
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.files import atomic_write, write_bytes
+from pipeline.shards.base import ShardFile, ShardInfo, ShardSample
+
+
+class WebDataset:
+    """Writer of `wds/SPLIT-000000.tar`."""
+
+    folder = "wds"
+
+    def file_name(self, split: str, index: int, count: int) -> str:
+        """Numbered from 000000 without gaps, as brace expansion wants."""
+        return f"{split}-{index:06d}.tar"
+
+    def write(self, path: Path, samples: Sequence[ShardSample], info: ShardInfo) -> None:
+        """Write one tar."""
+        with (
+            atomic_write(path) as file,
+            tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+        ):
+            for sample in samples:
+                for suffix, data in members(sample):
+                    header = tarfile.TarInfo(f"{sample.id}.{suffix}")
+                    header.size, header.mode = len(data), 0o644
+                    tar.addfile(header, io.BytesIO(data))
+
+    def write_index(self, folder: Path, files: Sequence[ShardFile]) -> list[str]:
+        """Write timm's `_info.json` and open_clip's `sizes.json`."""
+        splits: dict[str, dict[str, object]] = {}
+        for name in dict.fromkeys(file.split for file in files):
+            shards = [file for file in files if file.split == name]
+            splits[name] = {
+                "name": name,
+                "num_samples": sum(file.samples for file in shards),
+                "filenames": [Path(file.path).name for file in shards],
+                "shard_lengths": [file.samples for file in shards],
+            }
+        sizes = {Path(file.path).name: file.samples for file in files}
+        for name, content in (("_info.json", {"splits": splits}), ("sizes.json", sizes)):
+            write_bytes(folder / name, (json.dumps(content, indent=1) + "\n").encode())
+        return ["_info.json", "sizes.json"]
+
+
+def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:
+    """Suffix and content of each file of a sample. The JSON has the same keys and types in every sample."""
+    yield "png", sample.image
+    yield "cls", str(sample.label).encode()
+    facts = {
+        "id": sample.id,
+        "label": sample.label,
+        "class": sample.class_name,
+        "source": sample.source,
+        "kind": sample.kind,
+        "partner": sample.partner,
+        "variant": sample.variant,
+    }
+    yield "json", json.dumps(facts).encode()
+    if sample.latent is not None:
+        buffer = io.BytesIO()
+        np.save(buffer, sample.latent, allow_pickle=False)
+        yield "w.npy", buffer.getvalue()

@@ -1,0 +1,81 @@
+"""What a stage is: a plan of chunks, a function that does one chunk, and an end.
+
+A chunk is a range of rows of the stage's own output. `run` must be safe to repeat, must put its data on disk
+before it returns, and may be called in any process and in any order: everything random comes from the seed.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pipeline.build import Build
+from pipeline.outputs import Output
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows [start, stop) of a stage's output; `index` names the record."""
+
+    index: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What one chunk gave.
+
+    Attributes:
+        outputs: what is on disk now, made by `rows_output` and `file_output`.
+        failures: row -> reason, for samples that could not be done.
+        details: anything small and JSON-like that `finish` or the report needs.
+    """
+
+    outputs: list[Output]
+    failures: dict[int, str] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Stage(Protocol):
+    """A batch job over rows."""
+
+    @property
+    def name(self) -> str:
+        """Ledger folder and key in build.toml, e.g. `invert` or `augment/randmix`."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Raised whenever the same settings would give other data."""
+        ...
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Names of the stages whose data this one reads."""
+        ...
+
+    def settings(self, build: Build) -> dict[str, Any]:
+        """Everything that decides the output, by name: configuration and digests of weights."""
+        ...
+
+    def plan(self, build: Build) -> list[Chunk]:
+        """Create the stores (idempotent; only the driver calls it) and return the chunks."""
+        ...
+
+    def inputs(self, build: Build, chunk: Chunk) -> str:
+        """Digest of the data this chunk is computed from."""
+        ...
+
+    def run(self, build: Build, chunk: Chunk) -> ChunkResult:
+        """Compute and store one chunk."""
+        ...
+
+    def finish(self, build: Build, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """After the last chunk: write what needs all of them, and return the summary."""
+        ...
+
+    def reset(self, build: Build) -> None:
+        """Delete the stage's output (for --fresh)."""
+        ...

@@ -1,0 +1,139 @@
+"""Zarr v3 groups: created once by the driver, written by whole chunks, read with checksums.
+
+Zarr neither locks nor warns when two processes write parts of one chunk, so a task always writes whole storage
+chunks. Every chunk carries a crc32c; floats are filled with NaN, so that what was never written shows.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from pipeline.errors import BuildError
+from pipeline.files import remove
+
+Array = NDArray[Any]
+COMPLETE = "onmanifold_complete"
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """Layout of one array over rows.
+
+    Attributes:
+        tail: shape of one row.
+        dims: names of the dimensions after `row`.
+        inner: rows of a compressed chunk inside a storage shard, for cheap random reads; None stores the
+            task's rows as one chunk.
+        compress: zstd before the checksum (pixels and text shrink, latents do not).
+    """
+
+    dtype: str
+    tail: tuple[int, ...] = ()
+    dims: tuple[str, ...] = ()
+    fill: float = 0
+    inner: int | None = None
+    compress: bool = False
+
+
+def create_group(
+    path: Path, rows: int, rows_per_task: int, specs: Mapping[str, ArraySpec], attributes: Mapping[str, Any]
+) -> None:
+    """Create a group with one array for each spec, unless the same is there already.
+
+    Raises:
+        BuildError: another layout is there.
+    """
+    wanted = {
+        name: [[rows, *spec.tail], spec.dtype, rows_per_task if spec.inner is None else spec.inner]
+        for name, spec in specs.items()
+    }
+    marker = {"layout": wanted, "rows_per_task": rows_per_task}
+    if path.exists():
+        present = read_attributes(path).get(COMPLETE)
+        if present == marker:
+            return
+        if present is not None:
+            raise BuildError(f"{path} has another layout: use --fresh to start over")
+        remove(path)  # creation was cut short, so nothing can have been written yet
+    group = zarr.create_group(path, attributes=dict(attributes))
+    for name, spec in specs.items():
+        compressors: list[Any] = [ZstdCodec(level=1)] if spec.compress else []
+        group.create_array(
+            name,
+            shape=(rows, *spec.tail),
+            dtype=spec.dtype,
+            chunks=(spec.inner or rows_per_task, *spec.tail),
+            shards=None if spec.inner is None else (rows_per_task, *spec.tail),
+            compressors=[*compressors, Crc32cCodec()],
+            fill_value=np.nan if spec.dtype.startswith("float") else spec.fill,
+            dimension_names=("row", *spec.dims),
+            config={"write_empty_chunks": True},
+        )
+    group.attrs[COMPLETE] = cast(Any, marker)
+
+
+def read_attributes(path: Path) -> dict[str, Any]:
+    """Attributes of a group; empty if it cannot be opened."""
+    try:
+        return dict(zarr.open_group(path, mode="r").attrs)
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def open_group(path: Path, mode: str = "r") -> zarr.Group:
+    """Open a group. Raises BuildError if there is none."""
+    try:
+        return zarr.open_group(path, mode=cast(Any, mode))
+    except (OSError, ValueError, KeyError) as error:
+        raise BuildError(f"{path} is missing or not a Zarr group: {error}") from error
+
+
+def write_rows(path: Path, start: int, columns: Mapping[str, Array]) -> str:
+    """Write rows from `start` on to every array of a group and return their digest.
+
+    The first row must begin a storage chunk. A piece that ends inside one is filled up, for no other task may
+    write to it.
+    """
+    group = open_group(path, "r+")
+    for name, values in columns.items():
+        array = cast(zarr.Array[Any], group[name]).with_config({"write_empty_chunks": True})
+        step = (array.shards or array.chunks)[0]
+        assert start % step == 0, f"{name}: row {start} is not the start of a storage chunk of {step}"
+        stop = min(-(-(start + len(values)) // step) * step, array.shape[0])
+        whole = np.full((stop - start, *array.shape[1:]), array.fill_value, dtype=array.dtype)
+        whole[: len(values)] = values
+        array[start:stop] = whole
+    return rows_digest(columns)
+
+
+def read_rows(path: Path, names: Sequence[str], start: int, stop: int) -> dict[str, Array]:
+    """Read rows [start, stop) of some arrays.
+
+    Raises:
+        BuildError: a checksum does not hold; the message names array, rows and file.
+    """
+    group = open_group(path)
+    columns = {}
+    for name in names:
+        try:
+            columns[name] = np.asarray(cast(zarr.Array[Any], group[name])[start:stop])
+        except (ValueError, RuntimeError, OSError, KeyError) as error:
+            raise BuildError(f"{path}/{name}, rows {start} to {stop}: {error}") from error
+    return columns
+
+
+def rows_digest(columns: Mapping[str, Array]) -> str:
+    """sha256 over the names and values of columns."""
+    digest = hashlib.sha256()
+    for name in sorted(columns):
+        values = columns[name]
+        digest.update(f"{name}:{values.dtype.str}:{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).view(np.uint8).reshape(-1).data)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Precompute variants of inverted samples: what changes an image and keeps its label."""

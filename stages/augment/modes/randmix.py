@@ -1,0 +1,16 @@
+"""RandMix (AdvMix, eq. 17): dec(enc(x)_coarse, map(z)_fine) with z ~ N(0, 1)."""
+
+import torch
+
+from pipeline.seeds import normal_rows
+from stages.augment.modes.base import Context, Sources, Variants, replace_layers
+
+
+class RandMix:
+    """Fine layers from a random z."""
+
+    def __call__(self, sources: Sources, context: Context) -> Variants:
+        """Draw a z for each variant and mix its mapped latent in."""
+        z = normal_rows((context.z_dim,), context.seeds("randmix", sources.keys))
+        w = replace_layers(sources.w, context.map(z.to(sources.w.device)), context.fine_layers)
+        return Variants(w, torch.full_like(sources.rows, -1))

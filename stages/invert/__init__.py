@@ -1,0 +1,1 @@
+"""Invert a dataset into W+: the latents whose rendering is each image."""

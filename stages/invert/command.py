@@ -1,0 +1,65 @@
+"""`pipeline invert`."""
+
+import click
+
+from pipeline.options import RunOptions, config_options, run_options, show_summary
+from stages.invert.config import InvertConfig
+
+
+@click.command()
+@run_options
+@config_options(InvertConfig)
+@click.option("--generator", help="Generator to invert into.  [default: the dataset's]")
+@click.option("--perceptual", help="Perceptual net that measures distance.  [default: the dataset's]")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images fitted at once.  [default: a whole task]")
+def command(
+    run: RunOptions,
+    config: InvertConfig,
+    generator: str | None,
+    perceptual: str | None,
+    batch_size: int | None,
+) -> None:
+    """Project a dataset's images into W+ and store the latents in Zarr.
+
+    The first stage: it begins the build.
+
+    \b
+        pipeline invert --dataset color-digits
+        pipeline invert --dataset color-digits --limit 64 --method algorithm1 --build /tmp/try
+    """
+    from pipeline.build import BUILDS, create_build, resolve_build
+    from pipeline.errors import ManifestError
+    from pipeline.execute import Execution
+    from pipeline.generators import open_generator
+    from pipeline.perceptual import load_perceptual
+    from pipeline.run import run_stage
+    from stages.invert.stage import Invert
+
+    if run.dataset is None:
+        build = resolve_build(None, run.build)
+        build.manifest  # noqa: B018 (fails here, in one sentence, if build.toml is damaged)
+    else:
+        from pathlib import Path
+
+        root = Path(run.build) if run.build else BUILDS / Path(run.dataset).stem
+        build = create_build(root, run.dataset, fresh=run.fresh)
+    manifest = build.manifest
+    generator = generator or manifest.generator
+    perceptual = perceptual or manifest.perceptual
+    if generator is None or perceptual is None:
+        missing = "generator" if generator is None else "perceptual"
+        raise ManifestError(
+            f"dataset '{manifest.name}' names no {missing}: pass --{missing} NAME, or add the key to its manifest"
+        )
+    network = open_generator(generator).network
+    if network.resolution != manifest.resolution:
+        raise ManifestError(
+            f"dataset '{manifest.name}' delivers {manifest.resolution}x{manifest.resolution} images, but generator "
+            f"'{generator}' renders {network.resolution}x{network.resolution}: set 'resolution' in the manifest"
+        )
+    load_perceptual(perceptual)
+    stage = Invert(config, generator, perceptual, run.limit, run.device, batch_size)
+    with build.lock():
+        execution = Execution(run.workers, run.scheduler, run.device)
+        summary = run_stage(stage, build, execution, fresh=run.fresh)
+    show_summary(summary, run.as_json)

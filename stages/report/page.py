@@ -1,0 +1,79 @@
+"""Turns the contents of a report into one HTML page without outside files."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.images import Pixels, encode_png, grid
+from stages.report.gather import METRICS, Contents, Row
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def render_page(contents: Contents) -> str:
+    """The page as HTML."""
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["png"] = data_uri
+    samples, psnr = contents.samples, contents.metrics["psnr"]
+    failed = samples[samples["status"] == "failed"]
+    size = contents.gallery[0].original.shape[0]
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        info=contents.info,
+        stages=contents.info.get("stages", {}),
+        counts={
+            "samples": len(samples),
+            **{str(k): int(v) for k, v in samples["status"].value_counts().items()},
+        },
+        psnr={"mean": float(psnr.mean()), "min": float(psnr.min()), "median": float(np.median(psnr))},
+        lpips_mean=float(contents.metrics["lpips"].mean()),
+        histograms=[(label, histogram(contents.metrics[name], label)) for name, label in METRICS.items()],
+        gallery=contents.gallery,
+        best=contents.best,
+        worst=contents.worst,
+        variant_sets=contents.variant_sets,
+        failures=[(row["id"], row["source"], row["error"]) for _, row in failed.head(100).iterrows()],
+        more_failures=max(0, len(failed) - 100),
+        shown=max(64, min(size, 256)),
+    )
+
+
+def data_uri(pixels: Pixels) -> str:
+    """Pixels uint8 [H, W, 3] as a PNG inside the page."""
+    return "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode()
+
+
+def histogram(values: NDArray[Any], label: str) -> str:
+    """A histogram as SVG."""
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "onmanifold"}):
+        figure = Figure(figsize=(4, 2.2), layout="constrained")
+        axes = figure.subplots()
+        axes.hist(values, bins=40, color="#4a6fa5")
+        axes.set_xlabel(label)
+        axes.set_ylabel("samples")
+        axes.spines[["top", "right"]].set_visible(False)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue().partition("<svg")[1] + buffer.getvalue().partition("<svg")[2]
+
+
+def overview(rows: list[Row], scale: int) -> Pixels:
+    """A picture: one sample a line, its original, its reconstruction and its variants."""
+    lines = [
+        [row.original, row.reconstruction, *(image for images in row.variants.values() for image in images)]
+        for row in rows
+    ]
+    width = max(map(len, lines))
+    blank = np.full_like(rows[0].original, 255)
+    cells = np.stack([image for line in lines for image in [*line, *[blank] * (width - len(line))]])
+    cells = cells.repeat(scale, axis=1).repeat(scale, axis=2)
+    return grid(cells, columns=width, gap=4)

@@ -1,0 +1,1 @@
+"""Render latents and write training shards that any trainer reads unmodified."""

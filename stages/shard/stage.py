@@ -1,0 +1,220 @@
+"""The stage: latents and variants in, one shard of every format out."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.build import Build
+from pipeline.config import digest_of
+from pipeline.devices import resolve_device
+from pipeline.files import remove, write_bytes
+from pipeline.generators import open_generator
+from pipeline.images import encode_png, to_uint8
+from pipeline.ledger import Record, data_digests
+from pipeline.outputs import Output, file_output
+from pipeline.shards import shard_formats
+from pipeline.shards.base import ShardFile, ShardInfo, ShardSample
+from pipeline.shards.card import dataset_card
+from pipeline.shards.croissant import croissant
+from pipeline.shards.manifest import write_manifest
+from pipeline.stage import Chunk, ChunkResult
+from pipeline.store import open_group, read_attributes
+from stages.shard.config import ShardConfig
+from stages.shard.items import BASE, ShardPlan, plan_shards
+
+RENDER_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Renders samples and variants and packs them; one task is one shard in all formats."""
+
+    config: ShardConfig
+    shards_name: str
+    variants: tuple[str, ...]
+    generator: str
+    limit: int | None = None
+    device: str = "auto"
+    batch_size: int | None = None
+
+    version: ClassVar[int] = 1
+
+    @property
+    def name(self) -> str:
+        """The stage's name holds the shard set's."""
+        return f"shard/{self.shards_name}"
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Inversion and the variant sets."""
+        return ("invert", *(f"augment/{name}" for name in self.variants))
+
+    def settings(self, build: Build) -> dict[str, Any]:
+        """Configuration, the variant sets and the generator's digest."""
+        generator = open_generator(self.generator).sha256
+        return {
+            **asdict(self.config),
+            "variants": list(self.variants),
+            "generator": generator,
+            "limit": self.limit or 0,
+        }
+
+    def plans(self, build: Build) -> list[ShardPlan]:
+        """The shards, computed once for each state of the build."""
+        return _plans(self, build, self.state(build))
+
+    def state(self, build: Build) -> str:
+        """Digest of everything that decides which images there are and how they look."""
+        samples = build.samples()
+        columns = samples[["id", "split", "label", "sha256", "status"]].astype(str).to_numpy().tolist()
+        return digest_of([columns, [data_digests(build, stage) for stage in self.upstream]])
+
+    def plan(self, build: Build) -> list[Chunk]:
+        """One chunk for each shard; its rows are places in the shuffled order."""
+        plans = self.plans(build)
+        return [Chunk(i, plan.start, plan.start + len(plan.rows)) for i, plan in enumerate(plans)]
+
+    def inputs(self, build: Build, chunk: Chunk) -> str:
+        """The order is shuffled over everything, so every shard depends on everything."""
+        return self.state(build)
+
+    def info(self, build: Build) -> ShardInfo:
+        """What the files say of the set."""
+        manifest, network = build.manifest, open_generator(self.generator).network
+        return ShardInfo(
+            name=self.shards_name,
+            dataset=manifest.name,
+            licence=manifest.licence,
+            homepage=manifest.homepage,
+            description=manifest.description,
+            classes=build.reader.classes,
+            resolution=network.resolution,
+            latent_shape=(network.num_ws, network.w_dim) if self.config.latents else None,
+        )
+
+    def paths(self, build: Build, plan: ShardPlan) -> dict[str, Path]:
+        """File of a shard in each format."""
+        return {
+            name: build.shards_path(self.shards_name)
+            / writer.folder
+            / writer.file_name(plan.split, plan.index, plan.count)
+            for name, writer in shard_formats(self.config.format).items()
+        }
+
+    def run(self, build: Build, chunk: Chunk) -> ChunkResult:
+        """Render the shard's images and write it in every format."""
+        plan, info = self.plans(build)[chunk.index], self.info(build)
+        (build.shards_path(self.shards_name) / "manifest.json").unlink(missing_ok=True)
+        samples = self.render(build, plan)
+        outputs = []
+        for name, path in self.paths(build, plan).items():
+            shard_formats(name)[name].write(path, samples, info)
+            outputs.append(file_output(build.root, path, len(samples)))
+        kinds = Counter(sample.kind for sample in samples)
+        return ChunkResult(outputs, details={"split": plan.split, "kinds": dict(kinds)})
+
+    def render(self, build: Build, plan: ShardPlan) -> list[ShardSample]:
+        """Samples of a shard in order, their images rendered in batches."""
+        table, classes = build.samples(), build.reader.classes
+        ids, labels, sources = (table[name].to_numpy() for name in ("id", "label", "source"))
+        made: dict[int, ShardSample] = {}
+        for origin in np.unique(plan.origin):
+            places = np.flatnonzero(plan.origin == origin)
+            rows = plan.rows[places]
+            facts = base_facts(rows) if origin == BASE else variant_facts(build, self.variants[origin], rows)
+            path = build.latents_path if origin == BASE else build.variants_path(self.variants[origin])
+            w = read_scattered(path, "w", rows)
+            if origin == BASE and self.config.base == "original":
+                images = [build.reader.load(sources[row]).pixels for row in rows]
+            else:
+                images = list(self.synthesize(w))
+            kind = self.config.base if origin == BASE else str(read_attributes(path)["mode"])
+            for i, place in enumerate(places):
+                source, partner, variant = (int(facts[name][i]) for name in ("source", "partner", "variant"))
+                suffix = "" if origin == BASE else f"-{self.variants[origin]}-{variant}"
+                made[int(place)] = ShardSample(
+                    id=f"{ids[source]}{suffix}",
+                    image=encode_png(images[i]),
+                    label=int(labels[source]),
+                    class_name=str(classes[labels[source]]),
+                    latent=w[i] if self.config.latents else None,
+                    source=str(ids[source]),
+                    kind=kind,
+                    partner=str(ids[partner]) if partner >= 0 else "",
+                    variant=variant,
+                )
+        return [made[place] for place in range(len(plan.rows))]
+
+    def synthesize(self, w: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Render w+ [B, num_ws, w_dim] as pixels uint8 [B, H, W, 3]."""
+        device = resolve_device(self.device)
+        network = open_generator(self.generator, device.type).network
+        with torch.inference_mode():
+            batches = torch.from_numpy(w).split(self.batch_size or RENDER_BATCH)
+            return np.concatenate([to_uint8(network.synthesize(batch.to(device))) for batch in batches])
+
+    def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
+        """Delete files of another layout, write the indexes, the card, Croissant and, last, manifest.json."""
+        root, info = build.shards_path(self.shards_name), self.info(build)
+        files = [shard_file(build, root, record, output) for record in records for output in record["outputs"]]
+        kinds: Counter[str] = Counter()
+        for record in records:
+            kinds.update(record["details"]["kinds"])
+        keep = {root / file.path for file in files}
+        for writer in shard_formats(self.config.format).values():
+            folder = root / writer.folder
+            mine = [file for file in files if file.path.startswith(f"{writer.folder}/")]
+            keep |= {folder / name for name in writer.write_index(folder, mine)}
+        write_bytes(root / "README.md", dataset_card(info, files, dict(sorted(kinds.items()))).encode())
+        write_bytes(root / "croissant.json", croissant(info, files, build.info()["created"][:10]).encode())
+        keep |= {root / name for name in ("README.md", "croissant.json", "manifest.json")}
+        for path in root.rglob("*"):
+            if path.is_file() and path not in keep:
+                path.unlink()
+        write_manifest(root, files, records[0]["key"])
+        return {
+            "shards": str(root),
+            "files": len(files),
+            "bytes": sum(file.bytes for file in files),
+            **{f"samples_{kind}": count for kind, count in sorted(kinds.items())},
+        }
+
+    def reset(self, build: Build) -> None:
+        """Delete the shard set."""
+        remove(build.shards_path(self.shards_name))
+
+
+@lru_cache(maxsize=2)
+def _plans(stage: Shard, build: Build, state: str) -> list[ShardPlan]:
+    return plan_shards(build, stage.config, stage.variants, stage.limit)
+
+
+def shard_file(build: Build, root: Path, record: Record, output: Output) -> ShardFile:
+    """An output of a record as manifest.json lists it, relative to the set's folder."""
+    path = (build.root / output["file"]).relative_to(root).as_posix()
+    return ShardFile(path, record["details"]["split"], output["samples"], output["bytes"], output["sha256"])
+
+
+def base_facts(rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Source, partner and number of the samples themselves."""
+    none = np.full(len(rows), -1, dtype=np.int64)
+    return {"source": rows, "partner": none, "variant": none}
+
+
+def variant_facts(build: Build, name: str, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """Source, partner and number of variants."""
+    path = build.variants_path(name)
+    return {column: read_scattered(path, column, rows) for column in ("source", "partner", "variant")}
+
+
+def read_scattered(path: Path, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Read rows of an array in any order."""
+    wanted, place = np.unique(rows, return_inverse=True)
+    array: Any = open_group(path)[name]
+    return np.asarray(array.oindex[wanted])[place]

@@ -1,0 +1,74 @@
+"""The training run: step, measure, snapshot, go on after a kill."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor
+
+from pipeline.files import atomic_write, write_bytes
+from pipeline.images import grid, to_float, to_uint8
+from pipeline.seeds import torch_generator
+from stages.train_generator.checkpoint import load_checkpoint, save_checkpoint
+from stages.train_generator.config import TrainGeneratorConfig
+from stages.train_generator.quality import Judge
+from stages.train_generator.training import Trainer
+
+
+def train(
+    config: TrainGeneratorConfig,
+    images: Tensor,
+    labels: Tensor,
+    num_classes: int,
+    *,
+    key: str,
+    folder: Path,
+    device: torch.device,
+    on_progress: Callable[[int, dict[str, float]], None],
+) -> dict[str, Any]:
+    """Train on images uint8 [N, H, W, 3]; return the last measure of quality.
+
+    Writes `checkpoint.safetensors`, `metrics.jsonl`, `grids/*.png` and `generator.safetensors` to `folder`,
+    and continues from the checkpoint that is there.
+    """
+    trainer = Trainer(config, images.shape[1], device)
+    checkpoint = folder / "checkpoint.safetensors"
+    metrics_path = folder / "metrics.jsonl"
+    metrics: list[dict[str, Any]] = []
+    if checkpoint.is_file():
+        load_checkpoint(trainer, key, checkpoint)
+        metrics = [json.loads(line) for line in metrics_path.read_text().splitlines()]
+        metrics = [row for row in metrics if row["images"] <= trainer.images_seen]
+    judge = Judge(to_float(images.numpy()).to(device), labels.to(device), num_classes, config.seed)
+
+    losses: dict[str, float] = {}
+    while trainer.images_seen < config.images:
+        losses = trainer.train_step(images)
+        on_progress(trainer.images_seen, losses)
+        before = (trainer.step - 1) * config.train_batch // config.snapshot
+        if trainer.images_seen // config.snapshot > before or trainer.images_seen >= config.images:
+            quality = judge.measure(trainer.G_ema, device)
+            metrics.append({"images": trainer.images_seen, **quality.as_dict(), **losses})
+            write_grid(trainer, folder / "grids" / f"{trainer.images_seen:08d}.png")
+            write_bytes(metrics_path, "".join(json.dumps(row) + "\n" for row in metrics).encode())
+            save_checkpoint(trainer, key, checkpoint)
+    state = {name: tensor.cpu().contiguous() for name, tensor in trainer.G_ema.state_dict().items()}
+    write_bytes(folder / "generator.safetensors", save(state, metadata={"images": str(trainer.images_seen)}))
+    return {
+        **metrics[-1],
+        "frechet_real_real": round(judge.real_real, 4),
+        "confidence_real": round(judge.real_confidence, 4),
+    }
+
+
+@torch.inference_mode()
+def write_grid(trainer: Trainer, path: Path) -> None:
+    """Write the same 128 samples of the averaged generator as a PNG."""
+    z = torch.randn(128, trainer.config.z_dim, generator=torch_generator(trainer.config.seed, "grid"))
+    images = trainer.G_ema.synthesize(trainer.G_ema.map(z.to(trainer.device)))
+    with atomic_write(path) as file:
+        Image.fromarray(grid(to_uint8(images), columns=16)).save(file, format="PNG")

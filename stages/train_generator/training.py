@@ -1,0 +1,139 @@
+"""StyleGAN2's training: non-saturating logistic loss, lazy R1, style mixing, averaged weights.
+
+Every random draw of a step comes from (seed, step), so that a resumed run repeats an undisturbed one.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.devices import channels_last
+from pipeline.generators.stylegan2 import StyleGAN2
+from pipeline.seeds import torch_generator
+from stages.train_generator.config import TrainGeneratorConfig
+from stages.train_generator.discriminator import Discriminator
+
+
+class Trainer:
+    """Both networks, their optimisers and the averaged generator G_ema."""
+
+    def __init__(self, config: TrainGeneratorConfig, resolution: int, device: torch.device):
+        channels = [int(c) for c in config.channels.split(",")]
+        resolutions = [4 << i for i in range(len(channels))]
+        assert resolutions[-1] == resolution
+        self.config, self.device, self.step = config, device, 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            sizes = dict(zip(resolutions, channels, strict=True))
+            self.G, self.G_ema = (
+                StyleGAN2(resolution, sizes, config.z_dim, config.z_dim, mapping_layers=config.mapping_layers)
+                for _ in range(2)
+            )
+            self.D = Discriminator([int(c) for c in config.discriminator_channels.split(",")])
+        self.G_ema.load_state_dict(self.G.state_dict())
+        self.G_ema.requires_grad_(False)
+        for net in (self.G, self.G_ema, self.D):
+            channels_last(net.to(device))
+        lazy = config.r1_interval / (config.r1_interval + 1)
+        self.opt_G = torch.optim.Adam(self.G.parameters(), lr=config.learning_rate, betas=(0.0, 0.99), eps=1e-8)
+        self.opt_D = torch.optim.Adam(
+            self.D.parameters(), lr=config.learning_rate * lazy, betas=(0.0, 0.99**lazy), eps=1e-8
+        )
+
+    @property
+    def images_seen(self) -> int:
+        """Real images shown so far."""
+        return self.step * self.config.train_batch
+
+    def train_step(self, images: Tensor) -> dict[str, float]:
+        """One update of D and of G on a batch drawn from images uint8 [N, H, W, 3]; return the losses."""
+        config = self.config
+        rng = torch_generator(config.seed, "train-generator", self.step)
+        real = self.draw_real(images, rng)
+        fake = self.draw_fake(rng)
+        self.set_learning_rate()
+
+        # Discriminator: one batch of fakes serves both updates.
+        self.D.requires_grad_(True)
+        loss_D = F.softplus(self.D(fake.detach())).mean() + F.softplus(-self.D(real)).mean()
+        penalty = torch.zeros([])
+        if self.step % config.r1_interval == 0:
+            penalty = self.r1_penalty(real)
+        self.opt_D.zero_grad(set_to_none=True)
+        (loss_D + penalty * config.r1_interval).backward()
+        self.opt_D.step()
+
+        # Generator.
+        self.D.requires_grad_(False)
+        loss_G = F.softplus(-self.D(fake)).mean()
+        self.opt_G.zero_grad(set_to_none=True)
+        loss_G.backward()
+        self.opt_G.step()
+
+        self.update_average()
+        self.step += 1
+        return {"loss_d": loss_D.item(), "loss_g": loss_G.item(), "r1": penalty.item()}
+
+    def set_learning_rate(self) -> None:
+        """Constant, then falling linearly to zero: the last images settle what the first ones found."""
+        config = self.config
+        progress = min(1.0, self.images_seen / config.images)
+        scale = min(1.0, (1 - progress) / (1 - config.decay_from))
+        lazy = config.r1_interval / (config.r1_interval + 1)
+        self.opt_G.param_groups[0]["lr"] = config.learning_rate * scale
+        self.opt_D.param_groups[0]["lr"] = config.learning_rate * scale * lazy
+
+    def draw_real(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """A jittered batch [B, 3, H, W] in [-1, 1]."""
+        rows = torch.randint(len(images), (self.config.train_batch,), generator=rng)
+        batch = images[rows].permute(0, 3, 1, 2).to(self.device, torch.float32) / 127.5 - 1
+        return jitter(batch, self.config.jitter, self.config.mirror, rng)
+
+    def draw_fake(self, rng: torch.Generator) -> Tensor:
+        """A batch of G's images [B, 3, H, W]; most use a second w from a random layer on (style mixing)."""
+        config = self.config
+        z = torch.randn(2, config.train_batch, config.z_dim, generator=rng).to(self.device)
+        cutoff = torch.randint(1, self.G.num_ws, (config.train_batch,), generator=rng)
+        unmixed = torch.rand(config.train_batch, generator=rng) >= config.style_mixing
+        cutoff[unmixed] = self.G.num_ws
+        w = self.G.map(z[0])
+        with torch.no_grad():
+            self.G.mapping.w_avg.lerp_(w[:, 0].mean(dim=0), 0.005)
+        layer = torch.arange(self.G.num_ws)
+        keep = (layer[None] < cutoff[:, None])[:, :, None].to(self.device)
+        return self.G.synthesize(torch.where(keep, w, self.G.map(z[1])), noise="random")
+
+    def r1_penalty(self, real: Tensor) -> Tensor:
+        """gamma / 2 * E |dD(x)/dx|^2 on real images (Mescheder et al. 2018)."""
+        real = real.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(self.D(real).sum(), real, create_graph=True)
+        return self.config.r1_gamma / 2 * gradient.square().sum(dim=(1, 2, 3)).mean()
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        """Move G_ema toward G, with a ramp so that early weights are soon forgotten."""
+        half_life = min(self.config.ema_half_life, 0.05 * max(self.images_seen, 1))
+        decay = 0.5 ** (self.config.train_batch / max(half_life, 1e-8))
+        averages: list[Tensor] = list(self.G_ema.parameters())
+        currents: list[Tensor] = list(self.G.parameters())
+        torch._foreach_lerp_(averages, currents, 1 - decay)
+        for average, current in zip(self.G_ema.buffers(), self.G.buffers(), strict=True):
+            average.copy_(current)
+
+
+def jitter(images: Tensor, strength: float, mirror: bool, rng: torch.Generator) -> Tensor:
+    """Turn, scale and shift each image [B, 3, H, W] a little (at strength 1: 6 degrees, 6 %, 4 %)."""
+    count = images.shape[0]
+    angle, log_scale, dx, dy = (
+        (torch.rand(4, count, generator=rng) * 2 - 1)
+        * strength
+        * torch.tensor([math.radians(6), 0.06, 0.08, 0.08])[:, None]
+    )
+    flip = torch.where(torch.rand(count, generator=rng) < 0.5, -1.0, 1.0) if mirror else torch.ones(count)
+    scale = torch.exp(log_scale)
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    theta = torch.stack([torch.stack([cos * flip, -sin, dx], 1), torch.stack([sin * flip, cos, dy], 1)], 1)
+    where = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
+    return F.grid_sample(images, where, padding_mode="border", align_corners=False)
