@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline.files import atomic_write, write_bytes
+from pipeline.errors import PipelineError
+from pipeline.files import atomic_write, sha256_file, write_bytes
 from pipeline.images import grid, to_float, to_uint8
 from pipeline.seeds import torch_generator
 from stages.train_generator.checkpoint import load_checkpoint, save_checkpoint
@@ -35,6 +37,11 @@ def train(
     Writes `checkpoint.safetensors`, `metrics.jsonl`, `grids/*.png` and `generator.safetensors` to `folder`,
     and continues from the checkpoint that is there.
     """
+    if images.shape[1] != 4 << (len(config.channels.split(",")) - 1):
+        raise PipelineError(
+            f"--channels {config.channels}: {images.shape[1]}x{images.shape[1]} images need "
+            f"{(images.shape[1] // 4).bit_length()} numbers, one for each resolution from 4x4 up"
+        )
     trainer = Trainer(config, images.shape[1], device)
     checkpoint = folder / "checkpoint.safetensors"
     metrics_path = folder / "metrics.jsonl"
@@ -72,3 +79,30 @@ def write_grid(trainer: Trainer, path: Path) -> None:
     images = trainer.G_ema.synthesize(trainer.G_ema.map(z.to(trainer.device)))
     with atomic_write(path) as file:
         Image.fromarray(grid(to_uint8(images), columns=16)).save(file, format="PNG")
+
+
+def write_manifest(folder: Path, dataset: str, config: TrainGeneratorConfig) -> Path:
+    """Declare the trained generator, so that `--generator PATH` takes it; return the manifest's path."""
+    import tomli_w
+
+    weights = folder / "generator.safetensors"
+    sizes = [4 << i for i in range(len(config.channels.split(",")))]
+    default = TrainGeneratorConfig()
+    changed = [
+        f" --{f.name.replace('_', '-')} {getattr(config, f.name)}"
+        for f in fields(config)
+        if getattr(config, f.name) != getattr(default, f.name)
+    ]
+    content = {
+        "name": f"{Path(dataset).stem}-trained",
+        "description": f"StyleGAN2 trained on the training split of {dataset}",
+        "family": "stylegan2",
+        "weights": weights.name,
+        "sha256": sha256_file(weights),
+        "resolution": sizes[-1],
+        "fine_resolutions": [size for size in sizes[-2:] if size > 4],
+        "command": f"pipeline train-generator --dataset {dataset}" + "".join(changed),
+    }
+    path = folder / "generator.toml"
+    write_bytes(path, tomli_w.dumps(content).encode())
+    return path

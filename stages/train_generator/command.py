@@ -1,0 +1,74 @@
+"""`pipeline train-generator`."""
+
+import click
+
+from pipeline.options import config_options, show_summary
+from stages.train_generator.config import TrainGeneratorConfig
+
+
+@click.command()
+@click.option("--dataset", required=True, help="A declared dataset's name, or a path to a manifest (NAME.toml).")
+@click.option("--build", help="Build directory.  [default: builds/DATASET]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one for each core]")
+@click.option("--fresh", is_flag=True, help="Start the training over.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@config_options(TrainGeneratorConfig)
+def command(
+    dataset: str,
+    build: str | None,
+    device: str,
+    threads: int | None,
+    fresh: bool,
+    as_json: bool,
+    config: TrainGeneratorConfig,
+) -> None:
+    """Train a StyleGAN2 on a dataset's training split.
+
+    Writes BUILD/generator: weights with a manifest, sample grids, and how good they were while it trained.
+    Stopped, it goes on from the last snapshot.
+
+    \b
+        pipeline train-generator --dataset color-digits
+        pipeline invert --dataset color-digits --generator builds/color-digits/generator/generator.toml
+    """
+    from dataclasses import asdict
+    from pathlib import Path
+
+    import torch
+
+    from pipeline.build import BUILDS, create_build
+    from pipeline.config import digest_of
+    from pipeline.datasets.loading import load_split
+    from pipeline.devices import cpu_count, resolve_device
+    from pipeline.files import remove
+    from pipeline.progress import Progress
+    from stages.train_generator.run import train, write_manifest
+
+    where = resolve_device(device)
+    torch.set_num_threads(threads or cpu_count())
+    target = create_build(Path(build) if build else BUILDS / Path(dataset).stem, dataset)
+    folder = target.root / "generator"
+    with target.lock():
+        if fresh:
+            remove(folder)
+        pixels, labels = load_split(target, "train")
+        key = digest_of({**asdict(config), "dataset": target.manifest.model_dump(mode="json")})
+        with Progress("train-generator", config.images, "images") as progress:
+
+            def on_progress(images: int, losses: dict[str, float]) -> None:
+                note = ", ".join(f"{name} {value:.2f}" for name, value in losses.items())
+                progress.advance(images - progress.done, note)
+
+            quality = train(
+                config,
+                torch.from_numpy(pixels),
+                torch.from_numpy(labels),
+                len(target.reader.classes),
+                key=key,
+                folder=folder,
+                device=where,
+                on_progress=on_progress,
+            )
+        manifest = write_manifest(folder, target.manifest.name, config)
+    show_summary({"generator": str(manifest), "grids": str(folder / "grids"), **quality}, as_json)

@@ -1,0 +1,58 @@
+"""`pipeline train-perceptual`."""
+
+import click
+
+from pipeline.options import config_options, show_summary
+from stages.train_perceptual.config import TrainPerceptualConfig
+
+
+@click.command()
+@click.option("--dataset", required=True, help="A declared dataset's name, or a path to a manifest (NAME.toml).")
+@click.option("--build", help="Build directory.  [default: builds/DATASET]")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@config_options(TrainPerceptualConfig)
+def command(dataset: str, build: str | None, as_json: bool, config: TrainPerceptualConfig) -> None:
+    """Train the small perceptual net on a dataset's training split, without labels.
+
+    Writes BUILD/perceptual: weights with a manifest. One image in ten is held out to measure it.
+
+    \b
+        pipeline train-perceptual --dataset color-digits
+        pipeline invert --dataset color-digits --perceptual builds/color-digits/perceptual/perceptual.toml
+    """
+    from pathlib import Path
+
+    import tomli_w
+    from safetensors.torch import save
+
+    from pipeline.build import BUILDS, create_build
+    from pipeline.datasets.loading import load_split
+    from pipeline.devices import use_one_thread
+    from pipeline.files import sha256_file, write_bytes
+    from pipeline.images import to_float
+    from pipeline.progress import Progress
+    from stages.train_perceptual.training import accuracy, train
+
+    use_one_thread()
+    target = create_build(Path(build) if build else BUILDS / Path(dataset).stem, dataset)
+    folder = target.root / "perceptual"
+    with target.lock():
+        images = to_float(load_split(target, "train")[0])
+        held_out, images = images[::10], images[[i for i in range(len(images)) if i % 10]]
+        with Progress("train-perceptual", config.steps, "steps") as progress:
+            net = train(config, images, lambda step, loss: progress.advance(1, f"loss {loss:.3f}"))
+        right = accuracy(net, held_out, config.seed)
+        weights = folder / "perceptual.safetensors"
+        write_bytes(weights, save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}))
+        content = {
+            "name": f"{target.manifest.name}-trained",
+            "description": f"small LPIPS net trained without labels on the training split of {dataset}",
+            "family": "small",
+            "weights": weights.name,
+            "sha256": sha256_file(weights),
+            "command": f"pipeline train-perceptual --dataset {dataset}",
+        }
+        write_bytes(folder / "perceptual.toml", tomli_w.dumps(content).encode())
+    show_summary(
+        {"perceptual": str(folder / "perceptual.toml"), "held_out_choices_right": round(right, 4)}, as_json
+    )

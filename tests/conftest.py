@@ -1,0 +1,129 @@
+"""Shared parts: tiny networks in real files, real builds made by the real command line."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+import torch
+from safetensors.torch import save_file
+
+from pipeline.generators.stylegan2 import StyleGAN2
+from pipeline.perceptual.small import SmallPerceptual
+
+DATA = Path(__file__).parent / "data"
+PIPELINE = (sys.executable, "-c", "from pipeline.cli import main; main()")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def run_pipeline(*arguments: str | Path, cwd: Path | None = None, **options: Any) -> Finished:
+    """Run the real command in a process of its own."""
+    done = subprocess.run(
+        [*PIPELINE, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=240, check=False, **options
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def write_manifest(path: Path, **content: object) -> Path:
+    """Write a TOML file."""
+    path.write_text(tomli_w.dumps(content))
+    return path
+
+
+def declare_weights(path: Path, name: str, state: dict[str, torch.Tensor], **content: object) -> Path:
+    """Write safetensors with a manifest beside them."""
+    weights = path / f"{name}.safetensors"
+    save_file({key: tensor.contiguous() for key, tensor in state.items()}, weights)
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return write_manifest(path / f"{name}.toml", name=name, weights=weights.name, sha256=sha256, **content)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """Manifests of a small random generator and perceptual net for 32x32 images, and commands that use them."""
+
+    folder: Path
+    generator: Path
+    perceptual: Path
+
+    @property
+    def networks(self) -> list[str]:
+        return ["--generator", str(self.generator), "--perceptual", str(self.perceptual)]
+
+    def invert(self, build: Path, *extra: str, limit: int = 48, workers: int = 0, steps: int = 4) -> list[str]:
+        return [
+            "invert", "--dataset", "color-digits", "--build", str(build), *self.networks, "--limit", str(limit),
+            "--chunk-size", "16", "--steps", str(steps), "--workers", str(workers), *extra,
+        ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    """Networks small enough that the machinery, not the arithmetic, is what a test spends its time on."""
+    folder = tmp_path_factory.mktemp("tiny")
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        network = StyleGAN2(32, {4: 8, 8: 8, 16: 8, 32: 8}, z_dim=12, w_dim=16, mapping_layers=2)
+        perceptual = SmallPerceptual((4, 4, 4))
+    generator = declare_weights(
+        folder, "tiny-generator", network.state_dict(), family="stylegan2", resolution=32, fine_resolutions=[16, 32]
+    )
+    return Tiny(folder, generator, declare_weights(folder, "tiny-lpips", perceptual.state_dict(), family="small"))
+
+
+@pytest.fixture(scope="session")
+def finished_build(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build that went the whole way: 48 digits, randmix and mix variants, shards. Tests only read it."""
+    build = tmp_path_factory.mktemp("builds") / "digits"
+    for arguments in (
+        tiny.invert(build),
+        ["augment", "--build", build, "--mode", "randmix", "--variants", "2", "--workers", "0"],
+        ["augment", "--build", build, "--mode", "mix", "--variants", "1", "--workers", "0"],
+        ["shard", "--build", build, "--variants", "randmix,mix", "--samples-per-shard", "40", "--workers", "0"],
+    ):
+        done = run_pipeline(*arguments)
+        assert done.code == 0, done.err
+    return build
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
+    """Copy a build, for tests that damage it."""
+
+    def copy(build: Path) -> Path:
+        target = tmp_path / "copy"
+        subprocess.run(["cp", "-r", str(build), str(target)], check=True)
+        return target
+
+    return copy
+
+
+def tree_digest(root: Path, patterns: Sequence[str] = ("**/*",)) -> dict[str, str]:
+    """Digest of every file below a folder, by relative path."""
+    paths = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
+
+
+def with_environment(**values: str) -> dict[str, str]:
+    """This process's environment with some variables set."""
+    return {**os.environ, **values}

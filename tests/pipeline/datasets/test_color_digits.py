@@ -1,0 +1,67 @@
+"""color-digits: the same bytes for ever, biased colours for training, uniform ones for test."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from pipeline.datasets import load_dataset
+from pipeline.datasets.color_digits import MEAN_COLOURS, upscale_x4
+from pipeline.errors import ManifestError
+from tests.conftest import write_manifest
+
+PIXELS_SHA256 = "a1a6973be1665873cd50dedd1a3343549a5e7ad1e2c54cb0cfb5fe124c416e65"
+
+
+def test_the_bytes_never_change() -> None:
+    _, reader = load_dataset("color-digits")
+    digest = hashlib.sha256()
+    for source in reader.scan()["source"]:
+        digest.update(reader.load(source).pixels.tobytes())
+    assert digest.hexdigest() == PIXELS_SHA256
+
+
+def test_split_and_classes() -> None:
+    _, reader = load_dataset("color-digits")
+    samples = reader.scan()
+    assert samples["split"].value_counts().to_dict() == {"train": 1400, "test": 397}
+    assert samples["id"].is_unique
+    assert not samples["id"].str.contains(".", regex=False).any()
+    assert set(samples["label"]) == set(range(10))
+    assert len(reader.classes) == 10
+    assert samples[samples["split"] == "test"]["label"].value_counts().min() >= 25
+
+
+def test_training_colours_are_biased_and_test_colours_are_not() -> None:
+    _, reader = load_dataset("color-digits")
+    samples = reader.scan()
+    colours, labels = samples[["red", "green", "blue"]].to_numpy(), samples["label"].to_numpy()
+    train = (samples["split"] == "train").to_numpy()
+    distance = np.linalg.norm(colours - MEAN_COLOURS[labels], axis=1)
+    assert distance[train].mean() < 60 < distance[~train].mean()
+    assert colours[~train].mean() == pytest.approx(127.5, abs=10)
+    assert colours[~train].std() == pytest.approx(255 / 12**0.5, abs=5)
+
+
+def test_sigma_is_a_manifest_key(tmp_path: object) -> None:
+    from pathlib import Path
+
+    path = Path(str(tmp_path)) / "exact.toml"
+    content = {"name": "exact", "format": "color-digits", "resolution": 32, "sigma": 0.0}
+    _, reader = load_dataset(str(write_manifest(path, **content)))
+    samples = reader.scan()
+    train = samples[samples["split"] == "train"]
+    assert (train[["red", "green", "blue"]].to_numpy() == MEAN_COLOURS[train["label"]]).all()
+    with pytest.raises(ManifestError, match=r"sigma.*standard deviation of the training colours"):
+        load_dataset(str(write_manifest(path, **(content | {"sigma": -1.0}))))
+
+
+def test_enlarging_interpolates() -> None:
+    digit = np.random.default_rng(0).integers(0, 17, (8, 8))
+    large = upscale_x4(digit)
+    assert large.min() >= 0
+    assert large.max() <= 255
+    means = large.reshape(8, 4, 8, 4).mean(axis=(1, 3))
+    assert np.corrcoef(means.ravel(), digit.ravel())[0, 1] > 0.95
+    assert (upscale_x4(np.full((8, 8), 16)) == 255).all()
+    assert (upscale_x4(np.full((8, 8), 4)) == 64).all()
