@@ -38,7 +38,13 @@ class Finished:
 def run_pipeline(*arguments: str | Path, cwd: Path | None = None, **options: Any) -> Finished:
     """Run the real command in a process of its own."""
     done = subprocess.run(
-        [*PIPELINE, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=240, check=False, **options
+        [*PIPELINE, *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        **options,
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Finished(done.returncode, done.stdout, done.stderr)
@@ -121,7 +127,9 @@ def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
 def tree_digest(root: Path, patterns: Sequence[str] = ("**/*",)) -> dict[str, str]:
     """Digest of every file below a folder, by relative path."""
     paths = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)
+    }
 
 
 def with_environment(**values: str) -> dict[str, str]:

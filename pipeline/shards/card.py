@@ -12,7 +12,7 @@ def dataset_card(info: ShardInfo, files: Sequence[ShardFile], kinds: dict[str, i
     for file in files:
         if file.path.startswith(first_folder + "/"):
             counts[file.split] += file.samples
-    names = "\n".join(f"          '{i}': {name!r}" for i, name in enumerate(info.classes))
+    names = "\n".join(f"            '{i}': {name!r}" for i, name in enumerate(info.classes))
     has_parquet = any(file.path.startswith("parquet/") for file in files)
     configs = "\n".join(
         f"      - split: {split}\n        path: parquet/{split}-*.parquet" if has_parquet

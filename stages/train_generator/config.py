@@ -9,7 +9,7 @@ from pipeline.config import option
 class TrainGeneratorConfig:
     """Defaults are those of the shipped color-digits generator."""
 
-    images: int = option(280_000, "real images shown to the discriminator in all")
+    images: int = option(240_000, "real images shown to the discriminator in all")
     channels: str = option("64,64,48,16", "feature channels from 4x4 up to the full resolution")
     discriminator_channels: str = option("16,32,64,128", "feature channels from the full resolution to 4x4")
     z_dim: int = option(64, "size of z and of w")
@@ -23,7 +23,12 @@ class TrainGeneratorConfig:
     r1_interval: int = option(16, "steps from one R1 penalty to the next")
     style_mixing: float = option(0.9, "probability that an image is rendered from two w")
     ema_half_life: int = option(5_000, "images after which an old weight counts half in the average")
-    jitter: float = option(1.0, "strength of the small random affine change of each real image")
+    augment: float = option(
+        0.7,
+        "probability that the discriminator sees an image (real or generated) turned, scaled and shifted",
+        at_least=0,
+        at_most=0.9,
+    )
     mirror: bool = option(False, "show half of the real images mirrored (faces yes, digits no)")
     snapshot: int = option(10_000, "images from one checkpoint, sample grid and quality measure to the next")
     seed: int = option(0, "seed of everything random")

@@ -32,7 +32,9 @@ def train(
     device: torch.device,
     on_progress: Callable[[int, dict[str, float]], None],
 ) -> dict[str, Any]:
-    """Train on images uint8 [N, H, W, 3]; return the last measure of quality.
+    """Train on images uint8 [N, H, W, 3]; return the quality of the generator that is kept.
+
+    That is the snapshot with the lowest Frechet distance, as is the custom.
 
     Writes `checkpoint.safetensors`, `metrics.jsonl`, `grids/*.png` and `generator.safetensors` to `folder`,
     and continues from the checkpoint that is there.
@@ -60,16 +62,22 @@ def train(
         if trainer.images_seen // config.snapshot > before or trainer.images_seen >= config.images:
             quality = judge.measure(trainer.G_ema, device)
             metrics.append({"images": trainer.images_seen, **quality.as_dict(), **losses})
+            if metrics[-1]["frechet"] == min(row["frechet"] for row in metrics):
+                save_generator(trainer, folder / "generator.safetensors")
             write_grid(trainer, folder / "grids" / f"{trainer.images_seen:08d}.png")
             write_bytes(metrics_path, "".join(json.dumps(row) + "\n" for row in metrics).encode())
             save_checkpoint(trainer, key, checkpoint)
-    state = {name: tensor.cpu().contiguous() for name, tensor in trainer.G_ema.state_dict().items()}
-    write_bytes(folder / "generator.safetensors", save(state, metadata={"images": str(trainer.images_seen)}))
     return {
-        **metrics[-1],
+        **min(metrics, key=lambda row: row["frechet"]),
         "frechet_real_real": round(judge.real_real, 4),
         "confidence_real": round(judge.real_confidence, 4),
     }
+
+
+def save_generator(trainer: Trainer, path: Path) -> None:
+    """Write the averaged generator's weights."""
+    state = {name: tensor.cpu().contiguous() for name, tensor in trainer.G_ema.state_dict().items()}
+    write_bytes(path, save(state, metadata={"images": str(trainer.images_seen)}))
 
 
 @torch.inference_mode()

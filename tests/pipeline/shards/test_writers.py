@@ -1,0 +1,60 @@
+"""Writers are deterministic and leave nothing half done."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.images import encode_png
+from pipeline.shards import FORMATS, shard_formats
+from pipeline.shards.base import ShardInfo, ShardSample
+from pipeline.shards.manifest import check_manifest, write_manifest
+
+INFO = ShardInfo("set", "data", "", "", "", ("a", "b"), 4, (2, 3))
+
+
+def sample(i: int) -> ShardSample:
+    rng = np.random.default_rng(i)
+    image = encode_png(rng.integers(0, 255, (4, 4, 3)).astype(np.uint8))
+    return ShardSample(
+        f"s-{i}", image, i % 2, "ab"[i % 2], rng.normal(size=(2, 3)).astype("f4"), f"s-{i}", "x", "", -1
+    )
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_same_samples_give_the_same_bytes(tmp_path: Path, name: str) -> None:
+    writer = shard_formats(name)[name]
+    for target in ("one", "two"):
+        writer.write(tmp_path / target, [sample(i) for i in range(5)], INFO)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_failure_in_mid_write_leaves_nothing(tmp_path: Path, name: str) -> None:
+    writer = shard_formats(name)[name]
+    bad = [sample(0), None]
+    with pytest.raises(AttributeError):
+        writer.write(tmp_path / "shard", bad, INFO)  # type: ignore[list-item]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_format_is_named() -> None:
+    with pytest.raises(PipelineError, match="--format zip: known formats are webdataset, parquet"):
+        shard_formats("webdataset,zip")
+
+
+def test_manifest_notices_every_change(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    assert check_manifest(tmp_path) == [f"{tmp_path} is not complete: it has no manifest.json"]
+    write_manifest(tmp_path, [], "key")
+    assert check_manifest(tmp_path) == []
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "b").unlink()
+    (tmp_path / "c").touch()
+    assert [problem.removeprefix(f"{tmp_path}/") for problem in check_manifest(tmp_path)] == [
+        "a differs from what was written",
+        "b is missing",
+        "c does not belong to the set",
+    ]

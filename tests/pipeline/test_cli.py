@@ -1,0 +1,135 @@
+"""The command line: quick help, one sentence for an error, exit codes."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PIPELINE, Tiny, run_pipeline, write_manifest
+
+COMMANDS = [
+    "demo", "datasets", "train-generator", "train-perceptual", "invert", "augment", "shard", "report", "status",
+    "verify",
+]  # fmt: skip
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys\nfrom pipeline.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit as e: code = e.code\n"
+        "heavy = {'torch', 'zarr', 'dask', 'pandas', 'pydantic', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'{code} {heavy}' if code or heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(f"  {name}" in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    done = run_pipeline(name, "--help")
+    assert done.code == 0
+    assert f"pipeline {name}" in done.out.replace("Usage: pipeline", "")
+
+
+def test_an_unknown_command_is_refused() -> None:
+    assert run_pipeline("inverts").code == 2
+
+
+def test_datasets_lists_what_is_present(tmp_path: Path) -> None:
+    listed = {row["name"]: row for row in run_pipeline("datasets", "--json").json}
+    assert listed["color-digits"]["problem"] is None
+    assert "color-digits" in run_pipeline("datasets").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["invert", "--dataset", "color-digit"], "did you mean color-digits"),
+        (["invert", "--dataset", "missing.toml"], "no manifest at"),
+        (["invert", "--dataset", "color-digits", "--steps", "0"], "--steps 0: must be at least 1"),
+        (["invert", "--dataset", "color-digits", "--learning-rate", "nan"], "--learning-rate nan: must be"),
+        (["invert", "--dataset", "color-digits", "--device", "cuda"], "no CUDA device"),
+        (["invert", "--dataset", "color-digits", "--perceptual", "vgg16"], "download https://"),
+        (["invert", "--dataset", "color-digits", "--generator", "nothing"], "no generator named 'nothing'"),
+        (["invert"], "begin with `pipeline invert"),
+        (["augment"], "begin with `pipeline invert"),
+        (["shard", "--dataset", "color-digits"], "pipeline invert --dataset color-digits"),
+        (["report"], "there is no build"),
+        (["status", "--build", "nowhere"], "there is no build at nowhere"),
+        (["verify", "--build", "nowhere"], "there is no build at nowhere"),
+    ],
+    ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_sentence_and_code_2(tmp_path: Path, arguments: list[str], words: str) -> None:
+    environment = {**os.environ, "TORCH_HOME": str(tmp_path / "torch"), "CUDA_VISIBLE_DEVICES": ""}
+    done = run_pipeline(*arguments, cwd=tmp_path, env=environment)
+    assert done.code == 2, done.err
+    assert words in done.err
+    assert done.err.startswith("Error: ")
+    assert done.err.count("\n") == 1
+
+
+def test_workers_and_scheduler_exclude_each_other(tmp_path: Path) -> None:
+    done = run_pipeline("invert", "--workers", "1", "--scheduler", "tcp://127.0.0.1:1", cwd=tmp_path)
+    assert done.code == 2
+    assert "exclude each other" in done.err
+
+
+def test_a_scheduler_that_does_not_answer(tmp_path: Path, tiny: Tiny) -> None:
+    arguments = tiny.invert(tmp_path / "b")[:-2]
+    done = run_pipeline(*arguments, "--scheduler", "tcp://127.0.0.1:9", cwd=tmp_path)
+    assert done.code == 2
+    assert "no Dask scheduler answers there" in done.err
+
+
+def test_a_dataset_of_another_resolution(tmp_path: Path, tiny: Tiny) -> None:
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    from PIL import Image
+
+    Image.new("RGB", (9, 9)).save(tmp_path / "images" / "cat" / "a.png")
+    path = write_manifest(tmp_path / "m.toml", name="m", format="folder", resolution=64, root="images")
+    done = run_pipeline("invert", "--dataset", path, *tiny.networks, cwd=tmp_path)
+    assert done.code == 2
+    assert "delivers 64x64 images, but generator" in done.err
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path, tiny: Tiny) -> None:
+    build = tmp_path / "b"
+    assert run_pipeline(*tiny.invert(build, limit=16)).code == 0
+
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000))
+
+    blocked = run_pipeline(*tiny.invert(build, limit=48), preexec_fn=small_files)
+    assert blocked.code == 2
+    assert blocked.err.splitlines()[-1].startswith("Error: a file grew past the allowed size")
+    summary = run_pipeline(*tiny.invert(build, "--json", limit=48)).json
+    assert (summary["done"], summary["computed"]) == (48, 32)
+    assert run_pipeline("verify", "--build", build).code == 0
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder(tmp_path: Path, tiny: Tiny) -> None:
+    tmp_path.chmod(0o500)
+    done = run_pipeline(*tiny.invert(tmp_path / "b"))
+    tmp_path.chmod(0o700)
+    assert done.code == 2
+    assert "no permission" in done.err
+
+
+def test_a_file_in_the_way(tmp_path: Path, tiny: Tiny) -> None:
+    (tmp_path / "b").touch()
+    done = run_pipeline(*tiny.invert(tmp_path / "b"))
+    assert done.code == 2
+    assert "a file is in the way" in done.err
+
+
+def test_progress_is_never_on_standard_output(tmp_path: Path, tiny: Tiny) -> None:
+    done = subprocess.run([*PIPELINE, *tiny.invert(tmp_path / "b", "--json")], capture_output=True, check=True)
+    assert json.loads(done.stdout)["done"] == 48
+    assert b"invert: 48/48 samples (100%)" in done.stderr

@@ -1,0 +1,114 @@
+"""Zarr groups: what is written is read, what is damaged is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import BuildError
+from pipeline.store import ArraySpec, create_group, open_group, read_rows, rows_digest, write_rows
+
+SPECS = {
+    "w": ArraySpec("float32", (3, 2), ("layer", "channel"), inner=2),
+    "psnr": ArraySpec("float32"),
+    "image": ArraySpec("uint8", (4, 4, 3), ("y", "x", "rgb"), inner=2, compress=True),
+}
+
+
+def columns(rows: int, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        "w": rng.normal(size=(rows, 3, 2)).astype(np.float32),
+        "psnr": rng.normal(size=rows).astype(np.float32),
+        "image": rng.integers(0, 255, (rows, 4, 4, 3)).astype(np.uint8),
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=st.integers(1, 30), tasks=st.integers(1, 4), seed=st.integers(0, 99), data=st.data())
+def test_any_order_of_whole_tasks_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, tasks: int, seed: int, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("store") / "a.zarr"
+    per_task = 2 * tasks
+    create_group(path, rows, per_task, SPECS, {})
+    values = columns(rows, seed)
+    starts = data.draw(st.permutations(range(0, rows, per_task)))
+    for start in starts:
+        piece = {name: array[start : start + per_task] for name, array in values.items()}
+        assert write_rows(path, start, piece) == rows_digest(piece)
+    found = read_rows(path, list(SPECS), 0, rows)
+    for name, array in values.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+def test_a_short_piece_fills_its_storage_chunk(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    create_group(path, 10, 4, SPECS, {})
+    write_rows(path, 4, columns(3, 0))
+    found = read_rows(path, ["w"], 0, 10)["w"]
+    assert np.isfinite(found[4:7]).all()
+    assert np.isnan(np.delete(found, range(4, 7), axis=0)).all()
+
+
+def test_a_write_that_would_share_a_storage_chunk_is_stopped(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    create_group(path, 10, 4, SPECS, {})
+    with pytest.raises(AssertionError, match="not the start of a storage chunk"):
+        write_rows(path, 2, columns(4, 0))
+
+
+@pytest.mark.parametrize("name", ["w", "psnr", "image"])
+def test_one_flipped_bit_is_noticed(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.zarr"
+    create_group(path, 8, 4, SPECS, {})
+    write_rows(path, 0, columns(4, 0))
+    chunk = next(file for file in (path / name / "c").rglob("0") if file.is_file())
+    data = bytearray(chunk.read_bytes())
+    data[5] ^= 1
+    chunk.write_bytes(data)
+    with pytest.raises(BuildError, match=rf"{name}, rows 0 to 4"):
+        read_rows(path, [name], 0, 4)
+
+
+def test_constant_chunks_are_stored_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    create_group(path, 4, 4, SPECS, {})
+    write_rows(path, 0, {"image": np.zeros((4, 4, 4, 3), np.uint8)})
+    assert [file for file in (path / "image" / "c").rglob("*") if file.is_file()]
+
+
+def test_creation_that_was_cut_short_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    zarr.create_group(path).create_array("w", shape=(1,), dtype="int8")
+    create_group(path, 8, 4, SPECS, {})
+    assert set(open_group(path)) == set(SPECS)
+
+
+def test_another_layout_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    create_group(path, 8, 4, SPECS, {})
+    create_group(path, 8, 4, SPECS, {})
+    with pytest.raises(BuildError, match="another layout"):
+        create_group(path, 9, 4, SPECS, {})
+
+
+def test_plain_zarr_and_xarray_open_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    create_group(path, 8, 4, SPECS, {"dataset": "x"})
+    write_rows(path, 0, columns(8, 0))
+    dataset = xr.open_zarr(path, consolidated=False)
+    assert dict(dataset.sizes) == {"row": 8, "layer": 3, "channel": 2, "y": 4, "x": 4, "rgb": 3}
+    assert dataset.attrs["dataset"] == "x"
+    group = zarr.open_group(path, mode="r")
+    assert group.metadata.zarr_format == 3
+    np.testing.assert_array_equal(group["w"][:], dataset["w"].values)
+
+
+def test_a_missing_group_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="missing or not a Zarr group"):
+        open_group(tmp_path / "none.zarr")
