@@ -12,9 +12,12 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    import zarr
 
 from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
 from pipeline.errors import BuildError
@@ -107,6 +110,18 @@ class Build:
         buffer = io.BytesIO()
         samples.to_parquet(buffer, index=False)
         write_bytes(self.samples_path, buffer.getvalue())
+
+    def latents(self) -> "zarr.Group":
+        """latents.zarr, read-only: `w` [N, num_ws, w_dim] and its metrics, rows as in `samples()`."""
+        from pipeline.store import open_group
+
+        return open_group(self.latents_path)
+
+    def variants(self, name: str) -> "zarr.Group":
+        """A variant set, read-only: `w` [M, num_ws, w_dim], `source`, `partner`, `label`, `valid`."""
+        from pipeline.store import open_group
+
+        return open_group(self.variants_path(name))
 
     def variant_names(self) -> list[str]:
         """Names of the variant sets that are there."""

@@ -105,7 +105,7 @@ def map_bounded(
     client: Any, stage: Stage, build: Build, chunks: Sequence[Chunk], key: str, retries: int
 ) -> Iterator[Record]:
     """Yield records as chunks finish, with a bounded number of them submitted."""
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
 
     waiting = iter(chunks)
 
@@ -124,7 +124,13 @@ def map_bounded(
     width = WINDOW * max(1, len(client.scheduler_info()["workers"]))
     running = as_completed([submit(chunk) for _, chunk in zip(range(width), waiting, strict=False)])
     for future in running:
-        yield future.result()
+        try:
+            yield future.result()
+        except KilledWorker as error:
+            raise PipelineError(
+                f"{future.key} ended {error.allowed_failures + 1} workers that ran it, most likely for want of "
+                f"memory: run the same command with a smaller --batch-size or fewer --workers"
+            ) from error
         future.release()
         for chunk in waiting:
             running.add(submit(chunk))

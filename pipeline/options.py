@@ -22,6 +22,7 @@ class RunOptions:
     device: str
     workers: int | None
     scheduler: str | None
+    batch_size: int | None
     fresh: bool
     as_json: bool
 
@@ -43,6 +44,7 @@ RUN_OPTIONS = (
         help="Processes on this machine; 0 computes in this one.  [default: one for each core or GPU]",
     ),
     click.option("--scheduler", help="Use the running Dask cluster at this address instead."),
+    click.option("--batch-size", type=click.IntRange(min=1), help="Images computed at once.  [default: 64]"),
     click.option("--fresh", is_flag=True, help="Start this stage over."),
     click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object."),
 )

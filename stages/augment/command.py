@@ -24,7 +24,9 @@ def command(run: RunOptions, config: AugmentConfig, name: str | None) -> None:
     from stages.augment.stage import Augment
 
     build = resolve_build(run.dataset, run.build)
-    stage = Augment(config, check_name(name or config.mode), generator_of(build), run.limit, run.device)
+    stage = Augment(
+        config, check_name(name or config.mode), generator_of(build), run.limit, run.device, run.batch_size
+    )
     with build.lock():
         execution = Execution(run.workers, run.scheduler, run.device)
         summary = run_stage(stage, build, execution, fresh=run.fresh, unit="variants")

@@ -24,6 +24,8 @@ from stages.augment.config import AugmentConfig
 from stages.augment.modes import MODES
 from stages.augment.modes.base import Context, Sources
 
+BATCH = 256  # variants made at once where --batch-size is silent
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -38,6 +40,7 @@ class Augment:
     generator: str
     limit: int | None = None
     device: str = "auto"
+    batch_size: int | None = None
 
     version: ClassVar[int] = 1
     upstream: ClassVar[tuple[str, ...]] = ("invert",)
@@ -135,13 +138,15 @@ class Augment:
         if valid.any():
             ids = samples["id"].to_numpy()
             context = self.context(build, inverted, device)
-            picked = torch.from_numpy(rows[valid])
-            keys = [f"{ids[r]}/{k}" for r, k in zip(rows[valid], number[valid], strict=True)]
-            sources = Sources(context.read_w(picked), picked, keys)
-            with torch.inference_mode():
-                made = MODES[self.config.mode].load()(sources, context)
-            columns["w"][valid] = made.w.cpu().numpy()
-            columns["partner"][valid] = made.partner.numpy()
+            mode = MODES[self.config.mode].load()
+            places = np.flatnonzero(valid)
+            for batch in np.array_split(places, -(-len(places) // (self.batch_size or BATCH))):
+                picked = torch.from_numpy(rows[batch])
+                keys = [f"{ids[r]}/{k}" for r, k in zip(rows[batch], number[batch], strict=True)]
+                with torch.inference_mode():
+                    made = mode(Sources(context.read_w(picked), picked, keys), context)
+                columns["w"][batch] = made.w.cpu().numpy()
+                columns["partner"][batch] = made.partner.numpy()
         path = build.variants_path(self.variants_name)
         digest = write_rows(path, chunk.start, columns)
         return ChunkResult([rows_output(build.root, path, list(columns), chunk.start, chunk.stop, digest)])

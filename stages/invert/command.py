@@ -11,13 +11,11 @@ from stages.invert.config import InvertConfig
 @config_options(InvertConfig)
 @click.option("--generator", help="Generator to invert into.  [default: the dataset's]")
 @click.option("--perceptual", help="Perceptual net that measures distance.  [default: the dataset's]")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images fitted at once.  [default: a whole task]")
 def command(
     run: RunOptions,
     config: InvertConfig,
     generator: str | None,
     perceptual: str | None,
-    batch_size: int | None,
 ) -> None:
     """Project a dataset's images into W+ and store the latents in Zarr.
 
@@ -58,7 +56,7 @@ def command(
             f"'{generator}' renders {network.resolution}x{network.resolution}: set 'resolution' in the manifest"
         )
     load_perceptual(perceptual)
-    stage = Invert(config, generator, perceptual, run.limit, run.device, batch_size)
+    stage = Invert(config, generator, perceptual, run.limit, run.device, run.batch_size)
     with build.lock():
         execution = Execution(run.workers, run.scheduler, run.device)
         summary = run_stage(stage, build, execution, fresh=run.fresh)

@@ -14,10 +14,7 @@ from stages.shard.config import ShardConfig
     help="Variant sets to include, separated by commas.  [default: the only one there is; or `none`]",
 )
 @click.option("--name", help="Name of the shard set.  [default: the variant sets' names]")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images rendered at once.  [default: 64]")
-def command(
-    run: RunOptions, config: ShardConfig, variants: str | None, name: str | None, batch_size: int | None
-) -> None:
+def command(run: RunOptions, config: ShardConfig, variants: str | None, name: str | None) -> None:
     """Render samples and variants into training shards.
 
     \b
@@ -47,7 +44,7 @@ def command(
             f"make one with `pipeline augment --mode randmix --name {unknown[0]}`"
         )
     name = check_name(name or "-".join(chosen) or config.base)
-    stage = Shard(config, name, tuple(chosen), generator, run.limit, run.device, batch_size)
+    stage = Shard(config, name, tuple(chosen), generator, run.limit, run.device, run.batch_size)
     with build.lock():
         execution = Execution(run.workers, run.scheduler, run.device)
         summary = run_stage(stage, build, execution, fresh=run.fresh)

@@ -140,4 +140,5 @@ def augment(images: Tensor, probability: float, rng: torch.Generator) -> Tensor:
     cos, sin = torch.cos(angle) * log_scale.exp(), torch.sin(angle) * log_scale.exp()
     theta = torch.stack([torch.stack([cos, -sin, dx], 1), torch.stack([sin, cos, dy], 1)], 1)
     where = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
-    return F.grid_sample(images, where, padding_mode="border", align_corners=False)
+    changed = F.grid_sample(images, where, padding_mode="border", align_corners=False)
+    return changed.contiguous(memory_format=torch.channels_last)

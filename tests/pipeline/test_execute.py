@@ -1,0 +1,41 @@
+"""The same chunks on no cluster, a local one and somebody's scheduler: the same bytes."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Tiny, run_pipeline, tree_digest
+
+ARRAYS = ("latents.zarr/**/*", "samples.parquet", "variants/**/*", "shards/*/wds/*.tar", "shards/*/parquet/*")
+
+
+def go_the_whole_way(tiny: Tiny, build: Path, *where: str) -> dict[str, str]:
+    """Invert, mix and shard; return the digests of all data."""
+    for arguments in (
+        tiny.invert(build)[:-2],
+        ["augment", "--build", build, "--mode", "randmix", "--variants", "2"],
+        ["augment", "--build", build, "--mode", "mix", "--variants", "1"],
+        ["shard", "--build", build, "--variants", "randmix,mix", "--samples-per-shard", "40"],
+    ):
+        done = run_pipeline(*arguments, *where)
+        assert done.code == 0, done.err
+    return tree_digest(build, ARRAYS)
+
+
+def test_workers_do_not_change_a_byte(tmp_path: Path, tiny: Tiny, finished_build: Path) -> None:
+    assert go_the_whole_way(tiny, tmp_path / "b", "--workers", "2") == tree_digest(finished_build, ARRAYS)
+
+
+def test_any_scheduler_will_do(tmp_path: Path, tiny: Tiny, finished_build: Path) -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        found = go_the_whole_way(tiny, tmp_path / "b", "--scheduler", cluster.scheduler_address)
+    assert found == tree_digest(finished_build, ARRAYS)
+
+
+@pytest.mark.parametrize(("tasks", "asked", "expected"), [(1, None, 0), (9, 4, 4), (2, 4, 2), (9, 0, 0)])
+def test_no_more_workers_than_chunks(tasks: int, asked: int | None, expected: int) -> None:
+    from pipeline.execute import Execution, worker_count
+
+    assert worker_count(Execution(workers=asked, device="cpu"), tasks) == expected

@@ -1,0 +1,151 @@
+"""Inversion: the losses are the papers', a bad sample harms no other."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pipeline.build import open_build
+from pipeline.generators import open_generator
+from pipeline.perceptual import load_perceptual
+from pipeline.seeds import normal_rows, seed_of
+from pipeline.store import read_rows
+from stages.invert.config import InvertConfig
+from stages.invert.losses import LOSSES
+from stages.invert.solver import minimise, step_scale
+from stages.invert.stage import mean_w
+from tests.conftest import Tiny, run_pipeline, write_manifest
+
+
+def problem(tiny: Tiny, count: int = 3) -> tuple[Tensor, Tensor]:
+    """Images [count, 3, 32, 32] and codes to start from."""
+    rng = torch.Generator().manual_seed(0)
+    return torch.rand(count, 3, 32, 32, generator=rng) * 2 - 1, torch.randn(count, 8, 16, generator=rng)
+
+
+def test_lpips_loss_is_lpips_plus_l1(tiny: Tiny) -> None:
+    images, w = problem(tiny)
+    generator, perceptual = open_generator(str(tiny.generator)), load_perceptual(str(tiny.perceptual))
+    config = InvertConfig(pixel_weight=3.0, feature_weight=0.5)
+    loss = LOSSES["lpips"](config, generator, perceptual, perceptual.target(images), ["a", "b", "c"])(w, 0)
+    rendered = generator.network.synthesize(w)
+    expected = 3.0 * (rendered - images).abs().mean(dim=(1, 2, 3)) + 0.5 * perceptual.distance(
+        rendered, perceptual.target(images)
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+def test_algorithm1_loss_is_lines_3_to_8(tiny: Tiny) -> None:
+    images, w = problem(tiny)
+    generator, net = open_generator(str(tiny.generator)), load_perceptual(str(tiny.perceptual))
+    config = InvertConfig(method="algorithm1", pixel_weight=1.0, feature_weight=1.0, mixing_weight=0.2, steps=5)
+    step = 3
+    loss = LOSSES["algorithm1"](config, generator, net, net.target(images), ["a", "b", "c"])(w, step)
+    expected = []
+    for i, name in enumerate("abc"):
+        x, code = images[i : i + 1], w[i : i + 1]
+        z = normal_rows((5, 12), [seed_of(0, "algorithm1", name)])[:, step]
+        mixed = torch.cat([code[:, :4], generator.network.map(z)[:, 4:]], dim=1)
+        x_hat, x_mix = generator.network.synthesize(code), generator.network.synthesize(mixed)
+        total = (x_hat - x).square().mean()
+        for a, a_hat, a_mix in zip(net.activations(x), net.activations(x_hat), net.activations(x_mix), strict=True):
+            total = total + (a_hat - a).square().mean() + 0.2 * (a_mix - a).square().mean()
+        expected.append(total)
+    torch.testing.assert_close(loss, torch.stack(expected))
+
+
+def test_the_gradient_of_algorithm1_reaches_only_coarse_layers_through_the_mix(tiny: Tiny) -> None:
+    images, w = problem(tiny)
+    generator, net = open_generator(str(tiny.generator)), load_perceptual(str(tiny.perceptual))
+    config = InvertConfig(method="algorithm1", pixel_weight=0, feature_weight=0, mixing_weight=1.0, steps=1)
+    w.requires_grad_(True)
+    loss = LOSSES["algorithm1"](config, generator, net, net.target(images), ["a", "b", "c"])(w, 0)
+    (gradient,) = torch.autograd.grad(loss.sum(), w)
+    assert (gradient[:, 4:] == 0).all()
+    assert (gradient[:, :4] != 0).any()
+
+
+def test_the_solver_finds_the_minimum_of_each_sample() -> None:
+    target = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0))
+    found = minimise(lambda w, _: (w - target).abs().sum(dim=(1, 2)), torch.zeros(5, 2, 3), 200, 0.1)
+    torch.testing.assert_close(found, target, atol=0.02, rtol=0)
+
+
+def test_a_diverging_sample_does_not_touch_its_neighbours() -> None:
+    target = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
+
+    def loss(bad: float) -> Tensor:
+        scale = torch.tensor([1.0, bad, 1.0])
+        return minimise(lambda w, _: scale * (w - target).square().sum(dim=(1, 2)), torch.zeros(3, 2, 3), 20, 0.1)
+
+    alone, beside = loss(1.0), loss(float("nan"))
+    assert torch.equal(alone[[0, 2]], beside[[0, 2]])
+    assert not torch.isfinite(beside[1]).any()
+
+
+def test_the_step_size_falls_in_the_last_quarter() -> None:
+    assert [step_scale(p) for p in (0.0, 0.5, 0.75, 0.875)] == [1.0, 1.0, 1.0, 0.5]
+
+
+def test_mean_w_is_the_mean_of_mapped_latents(tiny: Tiny) -> None:
+    generator = open_generator(str(tiny.generator))
+    z = torch.randn(40_000, 12, generator=torch.Generator().manual_seed(5))
+    expected = generator.network.map(z)[:, 0].mean(dim=0)
+    torch.testing.assert_close(mean_w(generator, 0)[0, 0], expected, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("method", ["lpips", "algorithm1"])
+def test_more_steps_come_closer(tmp_path: Path, tiny: Tiny, method: str) -> None:
+    errors = []
+    for steps in (1, 30):
+        build = tmp_path / str(steps)
+        run_pipeline(*tiny.invert(build, "--method", method, limit=16, steps=steps))
+        errors.append(read_rows(build / "latents.zarr", ["l1"], 0, 16)["l1"].mean())
+    assert errors[1] < 0.8 * errors[0]
+
+
+def test_images_are_stored_where_asked(tmp_path: Path, tiny: Tiny) -> None:
+    run_pipeline(*tiny.invert(tmp_path / "b", "--store-images", limit=16))
+    rows = read_rows(tmp_path / "b" / "latents.zarr", ["original", "image", "w", "l1"], 0, 16)
+    build = open_build(tmp_path / "b")
+    np.testing.assert_array_equal(rows["original"][3], build.reader.load("3").pixels)
+    network = open_generator(str(tiny.generator)).network
+    rendered = network.synthesize(torch.from_numpy(rows["w"])).clamp(-1, 1)
+    assert np.abs((rendered.permute(0, 2, 3, 1).numpy() + 1) * 127.5 - rows["image"]).max() < 1
+
+
+def test_bad_images_among_good_ones(tmp_path: Path, tiny: Tiny) -> None:
+    folder = tmp_path / "images" / "cat"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        Image.fromarray(rng.integers(0, 255, (32, 32, 3)).astype(np.uint8)).save(folder / f"{i}.png")
+    whole = (folder / "0.png").read_bytes()
+    (folder / "1.png").write_bytes(b"")
+    (folder / "2.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "4.png").write_bytes(b"this is text")
+    manifest = write_manifest(tmp_path / "m.toml", name="m", format="folder", resolution=32, root="images")
+    build = tmp_path / "b"
+    invert = ["invert", "--dataset", manifest, "--build", build, *tiny.networks, "--steps", "2", "--workers", "0"]
+    summary = run_pipeline(*invert, "--json").json
+    assert (summary["done"], summary["failed"]) == (6, 3)
+    samples = pd.read_parquet(build / "samples.parquet")
+    assert samples["status"].tolist() == ["ok", "failed", "failed", "ok", "failed", "ok"]
+    assert samples["error"][1] == "the file is empty"
+    assert "damaged" in samples["error"][2]
+    assert "not an image" in samples["error"][4]
+    assert samples["sha256"].str.len().tolist() == [64, 0, 0, 64, 0, 64]
+    w = read_rows(build / "latents.zarr", ["w"], 0, 6)["w"]
+    assert np.isfinite(w).all(axis=(1, 2)).tolist() == [True, False, False, True, False, True]
+    run_pipeline("augment", "--build", build, "--variants", "2", "--workers", "0")
+    shard = run_pipeline("shard", "--build", build, "--workers", "0", "--json").json
+    assert (shard["samples_original"], shard["samples_randmix"]) == (3, 6)
+    report = run_pipeline("report", "--build", build)
+    assert report.code == 0
+    assert "the file is empty" in (build / "report" / "index.html").read_text()
+    status = run_pipeline("status", "--build", build)
+    assert "failed: train-cat-1: the file is empty" in status.out
