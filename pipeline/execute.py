@@ -20,8 +20,6 @@ from pipeline.stage import Chunk, Stage
 
 WINDOW = 3  # tasks under way for each worker: enough to keep it fed, few enough to forget
 THREAD_VARIABLES = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-# Keep freed memory in the process: activations of the same sizes come and go thousands of times.
-MALLOC_VARIABLES = {"MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_MMAP_THRESHOLD_": "4294967296"}
 
 
 @dataclass(frozen=True)
@@ -182,7 +180,7 @@ def local_cluster(workers: int, device: str) -> Iterator[Any]:
 
     gpus = gpu_indices(device)
     source = str(Path(__file__).resolve().parent.parent)
-    environment = {**THREAD_VARIABLES, **MALLOC_VARIABLES}
+    environment = dict(THREAD_VARIABLES)
     environment["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     specs = {}
     for i in range(workers):

@@ -40,13 +40,14 @@ def command(
     from pipeline.build import BUILDS, create_build
     from pipeline.config import digest_of
     from pipeline.datasets.loading import load_split
-    from pipeline.devices import cpu_count, resolve_device
+    from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
     from pipeline.files import remove
     from pipeline.progress import Progress
     from stages.train_generator.run import train, write_manifest
 
     where = resolve_device(device)
     torch.set_num_threads(threads or cpu_count())
+    keep_freed_memory()
     target = create_build(Path(build) if build else BUILDS / Path(dataset).stem, dataset)
     folder = target.root / "generator"
     with target.lock():

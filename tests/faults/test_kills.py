@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import PIPELINE, Tiny, run_pipeline, tree_digest
 
 ARRAYS = ("latents.zarr/**/*", "samples.parquet")
-LIMIT, STEPS = 160, 40
+LIMIT, STEPS = 160, 15
 
 
 def wait_for_records(build: Path, count: int, process: subprocess.Popen[bytes]) -> None:
