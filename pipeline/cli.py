@@ -98,5 +98,6 @@ def sentence_of(error: OSError) -> str | None:
         errno.EACCES: f"no permission{where}: choose a --build you may write to",
         errno.EPERM: f"not permitted{where}: choose a --build you may write to",
         errno.EROFS: f"the file system is read-only{where}: choose another --build",
+        errno.EEXIST: f"a file is in the way{where}: choose another --build",
         errno.ENOTDIR: f"a file is in the way{where}: choose another --build",
     }.get(error.errno or 0)

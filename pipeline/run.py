@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from pipeline.build import Build, changed_settings, now
+from pipeline.devices import resolve_device
 from pipeline.errors import BuildError
 from pipeline.execute import Execution, execute
 from pipeline.files import remove, sweep_partial
@@ -28,6 +29,8 @@ def run_stage(
         BuildError: the stage was begun with other settings (they are named), unless `fresh`.
     """
     began = time.perf_counter()
+    if execution.scheduler is None:
+        resolve_device(execution.device)
     if fresh:
         stage.reset(build)
         remove(build.ledger_path(stage.name))

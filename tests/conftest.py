@@ -1,11 +1,12 @@
 """Shared parts: tiny networks in real files, real builds made by the real command line."""
 
 import hashlib
+import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,15 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
+from hypothesis import settings
 from safetensors.torch import save_file
 
+from pipeline.cli import main
 from pipeline.generators.stylegan2 import StyleGAN2
 from pipeline.perceptual.small import SmallPerceptual
+
+settings.register_profile("steady", deadline=None)  # never assert a time
+settings.load_profile("steady")
 
 DATA = Path(__file__).parent / "data"
 PIPELINE = (sys.executable, "-c", "from pipeline.cli import main; main()")
@@ -35,16 +41,18 @@ class Finished:
         return json.loads(self.out)
 
 
-def run_pipeline(*arguments: str | Path, cwd: Path | None = None, **options: Any) -> Finished:
-    """Run the real command in a process of its own."""
+def run_pipeline(*arguments: str | Path, cwd: Path | None = None) -> Finished:
+    """Run the real command line in this process, which has imported the heavy libraries already."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), chdir(cwd or Path.cwd()), pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return Finished(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def spawn_pipeline(*arguments: str | Path, **options: Any) -> Finished:
+    """Run the command line in a process of its own."""
     done = subprocess.run(
-        [*PIPELINE, *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-        **options,
+        [*PIPELINE, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False, **options
     )
     assert "Traceback" not in done.stderr, done.stderr
     return Finished(done.returncode, done.stdout, done.stderr)
@@ -130,8 +138,3 @@ def tree_digest(root: Path, patterns: Sequence[str] = ("**/*",)) -> dict[str, st
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)
     }
-
-
-def with_environment(**values: str) -> dict[str, str]:
-    """This process's environment with some variables set."""
-    return {**os.environ, **values}

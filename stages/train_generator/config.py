@@ -9,7 +9,7 @@ from pipeline.config import option
 class TrainGeneratorConfig:
     """Defaults are those of the shipped color-digits generator."""
 
-    images: int = option(160_000, "real images shown to the discriminator in all")
+    images: int = option(115_000, "real images shown to the discriminator in all")
     channels: str = option("64,64,48,16", "feature channels from 4x4 up to the full resolution")
     discriminator_channels: str = option("16,32,64,128", "feature channels from the full resolution to 4x4")
     z_dim: int = option(64, "size of z and of w")
@@ -31,4 +31,5 @@ class TrainGeneratorConfig:
     )
     mirror: bool = option(False, "show half of the real images mirrored (faces yes, digits no)")
     snapshot: int = option(10_000, "images from one checkpoint, sample grid and quality measure to the next")
+    judge_epochs: int = option(20, "epochs the judge of the quality is trained", at_least=1)
     seed: int = option(0, "seed of everything random")

@@ -36,7 +36,7 @@ class Quality:
 class Judge:
     """A classifier and the statistics of the real images' features."""
 
-    def __init__(self, images: Tensor, labels: Tensor, num_classes: int, seed: int, epochs: int = 20):
+    def __init__(self, images: Tensor, labels: Tensor, num_classes: int, seed: int, epochs: int):
         """Train on images [N, 3, H, W] in [-1, 1] with labels [N]."""
         self.num_classes, self.seed = num_classes, seed
         self.model: TruncatedVGG = train_classifier(

@@ -52,7 +52,9 @@ def train(
         load_checkpoint(trainer, key, checkpoint)
         metrics = [json.loads(line) for line in metrics_path.read_text().splitlines()]
         metrics = [row for row in metrics if row["images"] <= trainer.images_seen]
-    judge = Judge(to_float(images.numpy()).to(device), labels.to(device), num_classes, config.seed)
+    judge = Judge(
+        to_float(images.numpy()).to(device), labels.to(device), num_classes, config.seed, config.judge_epochs
+    )
 
     losses: dict[str, float] = {}
     while trainer.images_seen < config.images:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PIPELINE, Tiny, run_pipeline, write_manifest
+from tests.conftest import PIPELINE, Tiny, run_pipeline, spawn_pipeline, write_manifest
 
 COMMANDS = [
     "demo", "datasets", "train-generator", "train-perceptual", "invert", "augment", "shard", "report", "status",
@@ -65,9 +65,12 @@ def test_datasets_lists_what_is_present(tmp_path: Path) -> None:
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else None,
 )
-def test_bad_input_is_one_sentence_and_code_2(tmp_path: Path, arguments: list[str], words: str) -> None:
-    environment = {**os.environ, "TORCH_HOME": str(tmp_path / "torch"), "CUDA_VISIBLE_DEVICES": ""}
-    done = run_pipeline(*arguments, cwd=tmp_path, env=environment)
+def test_bad_input_is_one_sentence_and_code_2(
+    tmp_path: Path, arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = run_pipeline(*arguments, cwd=tmp_path)
     assert done.code == 2, done.err
     assert words in done.err
     assert done.err.startswith("Error: ")
@@ -105,7 +108,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, tiny: Tiny) -> None:
     def small_files() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, 4_000))
 
-    blocked = run_pipeline(*tiny.invert(build, limit=48), preexec_fn=small_files)
+    blocked = spawn_pipeline(*tiny.invert(build, limit=48), preexec_fn=small_files)
     assert blocked.code == 2
     assert blocked.err.splitlines()[-1].startswith("Error: a file grew past the allowed size")
     summary = run_pipeline(*tiny.invert(build, "--json", limit=48)).json

@@ -28,7 +28,7 @@ def columns(rows: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=st.integers(1, 30), tasks=st.integers(1, 4), seed=st.integers(0, 99), data=st.data())
 def test_any_order_of_whole_tasks_reads_back(
     tmp_path_factory: pytest.TempPathFactory, rows: int, tasks: int, seed: int, data: st.DataObject

@@ -1,0 +1,109 @@
+"""Training a generator: the pieces, and that a stopped run goes on as if it had not been."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.seeds import torch_generator
+from stages.train_generator.config import TrainGeneratorConfig
+from stages.train_generator.quality import frechet_distance, statistics
+from stages.train_generator.training import Trainer, augment
+from tests.conftest import Finished, run_pipeline
+
+SMALL = TrainGeneratorConfig(
+    images=96,
+    channels="8,8,8,8",
+    discriminator_channels="4,4,8,8",
+    z_dim=8,
+    train_batch=8,
+    snapshot=32,
+    r1_interval=2,
+)
+
+
+def train(build: Path, images: int, *extra: str) -> Finished:
+    return run_pipeline(
+        "train-generator", "--dataset", "color-digits", "--build", build, "--images", str(images),
+        "--snapshot", "32", "--train-batch", "8", "--channels", "8,8,8,8", "--discriminator-channels", "4,4,8,8",
+        "--z-dim", "8",
+        "--threads", "1", "--judge-epochs", "1", *extra,
+    )  # fmt: skip
+
+
+def test_a_stopped_run_repeats_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(tmp_path / "whole", 96, "--json")
+    assert whole.code == 0, whole.err
+    steps = 0
+    original = Trainer.train_step
+
+    def interrupted(self: Trainer, images: torch.Tensor) -> dict[str, float]:
+        nonlocal steps
+        steps += 1
+        if steps == 7:  # after the snapshot at 32 images, before the one at 64
+            raise KeyboardInterrupt
+        return original(self, images)
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
+    assert train(tmp_path / "cut", 96).code == 130
+    monkeypatch.undo()
+    assert train(tmp_path / "cut", 96).code == 0
+    a, b = (load_file(tmp_path / name / "generator" / "checkpoint.safetensors") for name in ("whole", "cut"))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    metrics = (tmp_path / "cut" / "generator" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["images"] for line in metrics] == [32, 64, 96]
+    refused = train(tmp_path / "cut", 128)
+    assert refused.code == 2
+    assert "trained with other settings" in refused.err
+
+
+def test_the_trained_generator_is_declared(tmp_path: Path) -> None:
+    done = train(tmp_path / "b", 32, "--json").json
+    assert {"confidence", "frechet", "frechet_real_real", "smallest_class_share"} <= done.keys()
+    inverted = run_pipeline(
+        "invert", "--dataset", "color-digits", "--build", tmp_path / "b", "--generator", done["generator"],
+        "--limit", "4", "--steps", "2", "--workers", "0", "--json",
+    )  # fmt: skip
+    assert inverted.json["done"] == 4
+    assert len(list((tmp_path / "b" / "generator" / "grids").glob("*.png"))) == 1
+
+
+def test_channels_must_fit_the_resolution(tmp_path: Path) -> None:
+    done = train(tmp_path / "b", 32, "--channels", "8,8")
+    assert done.code == 2
+    assert "32x32 images need 4 numbers" in done.err
+
+
+def test_a_step_changes_both_networks_and_the_average() -> None:
+    trainer = Trainer(SMALL, 32, torch.device("cpu"))
+    before = {name: net.state_dict() for name, net in (("G", trainer.G), ("E", trainer.G_ema), ("D", trainer.D))}
+    before = {name: {k: v.clone() for k, v in state.items()} for name, state in before.items()}
+    trainer.train_step(torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8))
+    for name, net in (("G", trainer.G), ("E", trainer.G_ema), ("D", trainer.D)):
+        changed = [k for k, v in net.state_dict().items() if not torch.equal(v, before[name][k])]
+        assert len(changed) > 0.6 * len(before[name]), name
+
+
+def test_augmentation_leaves_some_images_alone_and_keeps_the_size() -> None:
+    images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    same = [
+        float(
+            (augment(images, p, torch_generator(0, "x")) - images).abs().amax(dim=(1, 2, 3)).lt(1e-4).float().mean()
+        )
+        for p in (0.0, 0.5, 1.0)
+    ]
+    assert same[0] == 1
+    assert 0.3 < same[1] < 0.7
+    assert same[2] == 0
+
+
+def test_frechet_distance_of_gaussians() -> None:
+    rng = np.random.default_rng(0)
+    a = torch.from_numpy(rng.normal(0, 1, (40_000, 3)))
+    b = torch.from_numpy(rng.normal(2, 3, (40_000, 3)))
+    assert frechet_distance(statistics(a), statistics(a)) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(statistics(a), statistics(b)) == pytest.approx(3 * (4 + 4), rel=0.03)
