@@ -34,11 +34,13 @@ def run_stage(
     if fresh:
         stage.reset(build)
         remove(build.ledger_path(stage.name))
-    settings = stage.settings(build)
-    started = declare(stage, build, settings, fresh)
+    settings = flat(stage.settings(build))
+    if not fresh:
+        refuse_other_settings(stage, build, settings)
     sweep_partial(build.root)
-    key = stage_key(stage, build)
     chunks = stage.plan(build)
+    started = declare(stage, build, settings, fresh)
+    key = stage_key(stage, build)
     left = [chunk for chunk in chunks if problem_of(stage, build, chunk, key) is not None]
     rows_left = sum(map(len, left))
     total = sum(map(len, chunks))
@@ -78,24 +80,28 @@ def run_stage(
     return result
 
 
+def refuse_other_settings(stage: Stage, build: Build, settings: dict[str, Any]) -> None:
+    """Raise BuildError, naming what differs, if the stage was begun with other settings."""
+    present = build.info().get("stages", {}).get(stage.name)
+    if present is None:
+        return
+    changed = changed_settings(
+        {**present["settings"], "version": present["version"]}, {**settings, "version": stage.version}
+    )
+    if changed:
+        raise BuildError(
+            f"{stage.name} was begun with other settings in {build.root} ({'; '.join(changed)}): "
+            f"use those again, or --fresh to start this stage over"
+        )
+
+
 def declare(stage: Stage, build: Build, settings: dict[str, Any], fresh: bool) -> str:
-    """Write the stage's settings to build.toml, or refuse those that differ from the ones there."""
+    """Write the stage's settings to build.toml, unless they are there; return when the stage was begun."""
     info = build.info()
     stages = info.setdefault("stages", {})
-    present = None if fresh else stages.get(stage.name)
-    if present is not None:
-        changed = changed_settings(
-            {**present["settings"], "version": present["version"]},
-            {**flat(settings), "version": stage.version},
-        )
-        if changed:
-            raise BuildError(
-                f"{stage.name} was begun with other settings in {build.root} ({'; '.join(changed)}): "
-                f"use those again, or --fresh to start this stage over"
-            )
-        return str(present["started"])
-    stages[stage.name] = {"version": stage.version, "started": now(), "settings": flat(settings)}
-    build.write_info(info)
+    if fresh or stage.name not in stages:
+        stages[stage.name] = {"version": stage.version, "started": now(), "settings": settings}
+        build.write_info(info)
     return str(stages[stage.name]["started"])
 
 

@@ -24,15 +24,17 @@ def save_checkpoint(trainer: Trainer, key: str, path: Path) -> None:
     write_bytes(path, save(tensors, metadata={"key": key, "step": json.dumps(trainer.step)}))
 
 
-def load_checkpoint(trainer: Trainer, key: str, path: Path) -> None:
-    """Restore `trainer` to what `save_checkpoint` wrote.
+def load_checkpoint(trainer: Trainer, key: str | None, path: Path) -> None:
+    """Restore `trainer` to what `save_checkpoint` wrote; without a key, any checkpoint of the same sizes will do.
 
     Raises:
-        BuildError: the checkpoint was made with other settings.
+        BuildError: the checkpoint was made with other settings, or does not fit.
     """
+    if not path.is_file():
+        raise BuildError(f"there is no checkpoint at {path}")
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
-        if metadata["key"] != key:
+        if key is not None and metadata["key"] != key:
             raise BuildError(f"{path} was trained with other settings; use those again, or --fresh to start over")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     for name, net in (("G", trainer.G), ("G_ema", trainer.G_ema), ("D", trainer.D)):

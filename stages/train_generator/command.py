@@ -10,6 +10,7 @@ from stages.train_generator.config import TrainGeneratorConfig
 @click.option("--dataset", required=True, help="A declared dataset's name, or a path to a manifest (NAME.toml).")
 @click.option("--build", help="Build directory.  [default: builds/DATASET]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--init", type=click.Path(dir_okay=False), help="Begin from this checkpoint of an earlier training.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one for each core]")
 @click.option("--fresh", is_flag=True, help="Start the training over.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
@@ -18,6 +19,7 @@ def command(
     dataset: str,
     build: str | None,
     device: str,
+    init: str | None,
     threads: int | None,
     fresh: bool,
     as_json: bool,
@@ -54,7 +56,7 @@ def command(
         if fresh:
             remove(folder)
         pixels, labels = load_split(target, "train")
-        key = digest_of({**asdict(config), "dataset": target.manifest.model_dump(mode="json")})
+        key = digest_of({**asdict(config), "dataset": target.manifest.model_dump(mode="json"), "init": init})
         with Progress("train-generator", config.images, "images") as progress:
 
             def on_progress(images: int, losses: dict[str, float]) -> None:
@@ -70,6 +72,7 @@ def command(
                 folder=folder,
                 device=where,
                 on_progress=on_progress,
+                init=None if init is None else Path(init),
             )
         manifest = write_manifest(folder, target.manifest.name, config)
     show_summary({"generator": str(manifest), "grids": str(folder / "grids"), **quality}, as_json)

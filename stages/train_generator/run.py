@@ -31,13 +31,14 @@ def train(
     folder: Path,
     device: torch.device,
     on_progress: Callable[[int, dict[str, float]], None],
+    init: Path | None = None,
 ) -> dict[str, Any]:
     """Train on images uint8 [N, H, W, 3]; return the quality of the generator that is kept.
 
     That is the snapshot with the lowest Frechet distance, as is the custom.
 
     Writes `checkpoint.safetensors`, `metrics.jsonl`, `grids/*.png` and `generator.safetensors` to `folder`,
-    and continues from the checkpoint that is there.
+    and continues from the checkpoint that is there. `init` is a checkpoint of an earlier training to begin from.
     """
     if images.shape[1] != 4 << (len(config.channels.split(",")) - 1):
         raise PipelineError(
@@ -52,6 +53,9 @@ def train(
         load_checkpoint(trainer, key, checkpoint)
         metrics = [json.loads(line) for line in metrics_path.read_text().splitlines()]
         metrics = [row for row in metrics if row["images"] <= trainer.images_seen]
+    elif init is not None:
+        load_checkpoint(trainer, None, init)
+        trainer.step = 0
     judge = Judge(
         to_float(images.numpy()).to(device), labels.to(device), num_classes, config.seed, config.judge_epochs
     )

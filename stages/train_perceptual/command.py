@@ -31,7 +31,7 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
     from pipeline.files import sha256_file, write_bytes
     from pipeline.images import to_float
     from pipeline.progress import Progress
-    from stages.train_perceptual.training import accuracy, train
+    from stages.train_perceptual.training import accuracy, train, untrained_net
 
     use_one_thread()
     target = create_build(Path(build) if build else BUILDS / Path(dataset).stem, dataset)
@@ -42,6 +42,7 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
         with Progress("train-perceptual", config.steps, "steps") as progress:
             net = train(config, images, lambda step, loss: progress.advance(1, f"loss {loss:.3f}"))
         right = accuracy(net, held_out, config.seed)
+        untrained = accuracy(untrained_net(config.seed), held_out, config.seed)
         weights = folder / "perceptual.safetensors"
         write_bytes(weights, save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}))
         content = {
@@ -54,5 +55,10 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
         }
         write_bytes(folder / "perceptual.toml", tomli_w.dumps(content).encode())
     show_summary(
-        {"perceptual": str(folder / "perceptual.toml"), "held_out_choices_right": round(right, 4)}, as_json
+        {
+            "perceptual": str(folder / "perceptual.toml"),
+            "held_out_choices_right": round(right, 4),
+            "untrained_net": round(untrained, 4),
+        },
+        as_json,
     )

@@ -19,10 +19,7 @@ from stages.train_perceptual.distortions import DISTORTIONS
 
 def train(config: TrainPerceptualConfig, images: Tensor, on_step: Callable[[int, float], None]) -> SmallPerceptual:
     """Train on images [N, 3, H, W] in [-1, 1]; no labels are used."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        net = SmallPerceptual()
-    channels_last(net)
+    net = untrained_net(config.seed)
     # Weights stay non-negative as exponentials; `sharpness` scales a ratio of distances to a logit.
     logs = [torch.zeros_like(net.get_buffer(f"lin{i}"), requires_grad=True) for i in range(net.num_layers)]
     sharpness = torch.ones([], requires_grad=True)
@@ -40,6 +37,13 @@ def train(config: TrainPerceptualConfig, images: Tensor, on_step: Callable[[int,
     for i in range(net.num_layers):
         net.register_buffer(f"lin{i}", net.get_buffer(f"lin{i}").detach())
     return net.eval().requires_grad_(False)
+
+
+def untrained_net(seed: int) -> SmallPerceptual:
+    """The net as training begins with it: random convolutions, equal weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return channels_last(SmallPerceptual())
 
 
 def set_weights(net: SmallPerceptual, logs: list[Tensor]) -> None:
@@ -71,10 +75,7 @@ def draw_triplets(images: Tensor, count: int, seed: int, step: int) -> tuple[Ten
     reference = images[torch.randint(len(images), (count,), generator=rng)]
     distortion = DISTORTIONS[int(torch.randint(len(DISTORTIONS), (), generator=rng))]
     weak, strong = torch.rand(2, count, generator=rng).sort(dim=0).values
-    state = rng.get_state()
-    near = distortion(reference, weak, rng)
-    rng.set_state(state)  # the same noise, turn or patch, only stronger
-    far = distortion(reference, strong, rng)
+    near, far = distortion(reference, weak, rng), distortion(reference, strong, rng)
     if step % 2:
         others = images[torch.randint(len(images), (count // 2,), generator=rng)]
         near[: count // 2] = distortion(reference, weak.clamp_max(0.5), rng)[: count // 2]

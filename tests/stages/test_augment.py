@@ -87,9 +87,9 @@ def test_variants_record_where_they_come_from(finished_build: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        (["--split", "validation"], "the dataset has test, train"),
-        (["--fine-layers", "6,8"], "give numbers from 0 to 7"),
-        (["--fine-layers", "all"], "give numbers from 0 to 7"),
+        (["--name", "other", "--split", "validation"], "the dataset has test, train"),
+        (["--name", "other", "--fine-layers", "6,8"], "give numbers from 0 to 7"),
+        (["--name", "other", "--fine-layers", "all"], "give numbers from 0 to 7"),
         (["--name", "a/b"], "'a/b' cannot be a name"),
         (["--variants", "0"], "--variants 0: must be at least 1"),
         (["--seed", "5"], "seed: 0 → 5"),
@@ -99,3 +99,4 @@ def test_bad_settings(finished_build: Path, extra: list[str], words: str) -> Non
     done = run_pipeline("augment", "--build", finished_build, "--mode", "mix", *extra, "--workers", "0")
     assert done.code == 2
     assert words in done.err
+    assert "augment/other" not in open_build(finished_build).info()["stages"]

@@ -92,7 +92,12 @@ def test_augmentation_leaves_some_images_alone_and_keeps_the_size() -> None:
     images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     same = [
         float(
-            (augment(images, p, torch_generator(0, "x")) - images).abs().amax(dim=(1, 2, 3)).lt(1e-4).float().mean()
+            (augment(images, p, torch_generator(0, "augment")) - images)
+            .abs()
+            .amax(dim=(1, 2, 3))
+            .lt(1e-4)
+            .float()
+            .mean()
         )
         for p in (0.0, 0.5, 1.0)
     ]
