@@ -36,8 +36,8 @@ def use_one_thread() -> None:
 def keep_freed_memory() -> None:
     """Tell glibc's allocator not to give memory back to the system at once.
 
-    Activations of the same sizes come and go thousands of times; fetching their pages anew each time costs a third
-    of the speed on a CPU (`make bench`, malloc). Elsewhere than on glibc this does nothing.
+    Activations of the same sizes come and go thousands of times, and fetching their pages anew each time is slow
+    (`make bench`, allocator). Elsewhere than on glibc this does nothing.
     """
     trim_threshold, mmap_threshold, largest = -1, -3, 1 << 25
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

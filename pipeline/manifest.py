@@ -40,7 +40,7 @@ class GeneratorManifest(Manifest):
     weights: str = Field(description="safetensors file, relative to this manifest")
     sha256: str = Field(description="digest of the weights file", pattern=r"^[0-9a-f]{64}$")
     resolution: int = Field(description="height and width of its images", ge=4)
-    fine_resolutions: tuple[int, ...] = Field(description="resolutions whose layers are label-independent")
+    fine_layers: tuple[int, ...] = Field(description="0-based w+ layers that do not carry the label")
     conv_clamp: float | None = Field(default=None, description="bound on activations; official fp16: 256")
     command: str = Field(default="", description="the command that made the weights")
 

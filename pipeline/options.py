@@ -50,6 +50,17 @@ RUN_OPTIONS = (
 )
 
 
+def build_options(function: F) -> F:
+    """Add the options of commands that look at a build: `dataset`, `build` and `as_json`."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+        click.option("--build", help="Build directory.  [default: builds/DATASET, or the only build there is]"),
+        click.option("--dataset", help="The build of this dataset."),
+    ):
+        function = option(function)
+    return function
+
+
 def run_options(function: F) -> F:
     """Add the shared options; the command receives them as one `RunOptions` named `run`."""
 

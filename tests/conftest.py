@@ -100,7 +100,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
         network = StyleGAN2(32, {4: 8, 8: 8, 16: 8, 32: 8}, z_dim=12, w_dim=16, mapping_layers=2)
         perceptual = SmallPerceptual((4, 4, 4))
     generator = declare_weights(
-        folder, "tiny-generator", network.state_dict(), family="stylegan2", resolution=32, fine_resolutions=[16, 32]
+        folder, "tiny-generator", network.state_dict(), family="stylegan2", resolution=32, fine_layers=[4, 5, 6, 7]
     )
     return Tiny(folder, generator, declare_weights(folder, "tiny-lpips", perceptual.state_dict(), family="small"))
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
+from pipeline.options import build_options
+
 
 @click.command()
-@click.option("--dataset", help="The build of this dataset.")
-@click.option("--build", help="Build directory.  [default: the only build there is]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@build_options
 def command(dataset: str | None, build: str | None, as_json: bool) -> None:
     """Show what of a build is done, and what is left.
 

@@ -1,6 +1,6 @@
 """Generators behind one protocol, loaded by manifest name or from a safetensors file."""
 
-from pipeline.generators.base import Generator, NoiseMode, layers_of_resolution
+from pipeline.generators.base import Generator, NoiseMode
 from pipeline.generators.loading import LoadedGenerator, load_generator, open_generator
 from pipeline.generators.stylegan2 import StyleGAN2
 
@@ -9,7 +9,6 @@ __all__ = [
     "LoadedGenerator",
     "NoiseMode",
     "StyleGAN2",
-    "layers_of_resolution",
     "load_generator",
     "open_generator",
 ]

@@ -30,9 +30,3 @@ class Generator(Protocol):
     def synthesize(self, w: Tensor, noise: NoiseMode = "const") -> Tensor:
         """Render w+ [B, num_ws, w_dim] as images [B, 3, H, W], about [-1, 1], not clipped."""
         ...
-
-
-def layers_of_resolution(resolution: int) -> tuple[int, int]:
-    """Return the two 0-based w+ layers that style `resolution`, e.g. 32 -> (6, 7), 4 -> (0, 1)."""
-    log2 = resolution.bit_length() - 1
-    return 2 * log2 - 4, 2 * log2 - 3

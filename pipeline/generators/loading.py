@@ -8,7 +8,6 @@ import torch
 
 from pipeline.errors import ManifestError, WeightsError
 from pipeline.files import sha256_file
-from pipeline.generators.base import layers_of_resolution
 from pipeline.generators.stylegan2 import StyleGAN2
 from pipeline.manifest import GeneratorManifest, find_manifest, parse_manifest, read_toml
 from pipeline.weights import read_weights
@@ -36,7 +35,7 @@ def find_generator(name_or_path: str) -> tuple[GeneratorManifest, Path]:
     """Return a generator's manifest and the file of its weights.
 
     `name_or_path` is a manifest's name, a manifest (.toml) or bare StyleGAN2 weights (.safetensors), whose
-    layers from the two highest resolutions then count as fine.
+    three finest layers then count as fine.
     """
     if name_or_path.endswith(".safetensors"):
         path = Path(name_or_path).expanduser().resolve()
@@ -48,7 +47,7 @@ def find_generator(name_or_path: str) -> tuple[GeneratorManifest, Path]:
             "weights": str(path),
             "sha256": sha256_file(path),
             "resolution": network.resolution,
-            "fine_resolutions": [r for r in (network.resolution // 2, network.resolution) if r > 4],
+            "fine_layers": list(range(network.num_ws))[-3:],
         }
         return parse_manifest(GeneratorManifest, content, path), path
     path = find_manifest("generators", name_or_path)
@@ -81,13 +80,13 @@ def open_generator(name_or_path: str, device: str = "cpu") -> LoadedGenerator:
     network.to(device)
     if device == "cuda":
         network.set_precision(torch.bfloat16)
-    fine = sorted(layer for r in manifest.fine_resolutions for layer in layers_of_resolution(r))
-    if not fine or fine[-1] >= network.num_ws:
+    fine = tuple(sorted(set(manifest.fine_layers)))
+    if not fine or fine[0] < 0 or fine[-1] >= network.num_ws:
         raise ManifestError(
-            f"manifest '{manifest.name}': key 'fine_resolutions' = {list(manifest.fine_resolutions)} must name "
-            f"resolutions from 4 to {network.resolution}"
+            f"manifest '{manifest.name}': key 'fine_layers' = {list(manifest.fine_layers)} must name layers from 0 "
+            f"to {network.num_ws - 1}"
         )
-    return LoadedGenerator(network, manifest, tuple(fine), manifest.sha256)
+    return LoadedGenerator(network, manifest, fine, manifest.sha256)
 
 
 def load_generator(name_or_path: str, device: str = "cpu") -> StyleGAN2:

@@ -4,10 +4,11 @@ import json
 
 import click
 
+from pipeline.options import build_options
+
 
 @click.command()
-@click.option("--dataset", help="The build of this dataset.")
-@click.option("--build", help="Build directory.  [default: the only build there is]")
+@build_options
 @click.option(
     "--samples", type=click.IntRange(min=1), default=16, show_default=True, help="Samples in each gallery."
 )
@@ -15,7 +16,6 @@ import click
     "--per-set", type=click.IntRange(min=1), default=4, show_default=True, help="Variants shown of each set."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the choice of samples.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(dataset: str | None, build: str | None, samples: int, per_set: int, seed: int, as_json: bool) -> None:
     """Write one self-contained HTML page that shows a build.
 

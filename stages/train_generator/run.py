@@ -20,6 +20,8 @@ from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import Judge
 from stages.train_generator.training import Trainer
 
+FINE_LAYERS = 3  # what did well for color-digits; measure it for other data (docs/results.md)
+
 
 def train(
     config: TrainGeneratorConfig,
@@ -114,7 +116,7 @@ def write_manifest(folder: Path, dataset: str, config: TrainGeneratorConfig) -> 
         "weights": weights.name,
         "sha256": sha256_file(weights),
         "resolution": sizes[-1],
-        "fine_resolutions": [size for size in sizes[-2:] if size > 4],
+        "fine_layers": list(range(2 * len(sizes)))[-FINE_LAYERS:],
         "command": f"pipeline train-generator --dataset {dataset}" + "".join(changed),
     }
     path = folder / "generator.toml"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.devices import channels_last
 from pipeline.generators.stylegan2 import StyleGAN2
-from pipeline.seeds import torch_generator
+from pipeline.seeds import seed_of, torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.discriminator import Discriminator
 
@@ -50,6 +50,7 @@ class Trainer:
         """One update of D and of G on a batch drawn from images uint8 [N, H, W, 3]; return the losses."""
         config = self.config
         rng = torch_generator(config.seed, "train-generator", self.step)
+        torch.manual_seed(seed_of(config.seed, "noise inputs", self.step))
         real = self.draw_real(images, rng)
         fake = augment(self.draw_fake(rng), config.augment, rng)
         self.set_learning_rate()

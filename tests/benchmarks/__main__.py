@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -137,7 +138,29 @@ def bench_store() -> Measured:
     )
 
 
-BENCHMARKS = (bench_modulation, bench_batch, bench_target_features, bench_render, bench_store)
+def bench_allocator() -> Measured:
+    """Inversion in a process that keeps freed memory against one that does not."""
+    script = (
+        "import sys, torch; from tests.benchmarks.__main__ import invert, seconds;"
+        "from pipeline.devices import use_one_thread;"
+        "use_one_thread() if sys.argv[1] == 'keep' else torch.set_num_threads(1);"
+        "print(seconds(invert(64, 4), 5))"
+    )
+    times: dict[str, list[float]] = {"keep": [], "return": []}
+    for _ in range(2):  # alternating, since the machine's speed drifts
+        for name, found in times.items():
+            done = subprocess.run([sys.executable, "-c", script, name], capture_output=True, text=True, check=True)
+            found.append(float(done.stdout))
+    ours, other = min(times["keep"]), min(times["return"])
+    return Measured(
+        "allocator",
+        other / ours,
+        f"{ours / BATCH / 4 * 1e3:.2f} ms an image-step",
+        f"glibc's defaults {other / BATCH / 4 * 1e3:.2f} ms",
+    )
+
+
+BENCHMARKS = (bench_allocator, bench_modulation, bench_batch, bench_target_features, bench_render, bench_store)
 
 
 def main() -> None:

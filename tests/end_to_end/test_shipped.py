@@ -57,7 +57,7 @@ def judge() -> torch.nn.Module:
     train = samples[samples["split"] == "train"]
     images = to_float(np.stack([reader.load(source).pixels for source in train["source"]]))
     labels = torch.tensor(train["label"].to_numpy())
-    return train_classifier(images, labels, 10, epochs=6, seed=0, free_colours=True)
+    return train_classifier(images, labels, 10, epochs=12, seed=0, free_colours=True)
 
 
 def test_the_generator_draws_all_ten_digits(judge: torch.nn.Module) -> None:

@@ -17,7 +17,7 @@ def manifest_of(tiny: Tiny, tmp_path: Path, **changes: object) -> str:
     return str(write_manifest(tmp_path / "g.toml", **content))
 
 
-def test_fine_layers_come_from_the_resolutions(tiny: Tiny) -> None:
+def test_fine_layers_come_from_the_manifest(tiny: Tiny) -> None:
     assert open_generator(str(tiny.generator)).fine_layers == (4, 5, 6, 7)
 
 
@@ -36,9 +36,9 @@ def test_a_wrong_resolution_is_refused(tiny: Tiny, tmp_path: Path) -> None:
         open_generator(manifest_of(tiny, tmp_path, resolution=64))
 
 
-def test_fine_resolutions_must_exist(tiny: Tiny, tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="fine_resolutions"):
-        open_generator(manifest_of(tiny, tmp_path, fine_resolutions=[64]))
+def test_fine_layers_must_exist(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="must name layers from 0 to 7"):
+        open_generator(manifest_of(tiny, tmp_path, fine_layers=[6, 8]))
 
 
 def test_an_unknown_family_is_named(tiny: Tiny, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from pipeline.errors import WeightsError
-from pipeline.generators import Generator, StyleGAN2, layers_of_resolution, load_generator
+from pipeline.generators import Generator, StyleGAN2, load_generator
 from tests.conftest import DATA, Tiny
 
 FILES = sorted(DATA.glob("dev-stylegan2ada-*.safetensors"))
@@ -97,10 +97,6 @@ def test_other_weights_are_refused(damage: str) -> None:
         state = {}
     with pytest.raises(WeightsError, match="not a StyleGAN2 generator"):
         StyleGAN2.from_state_dict(state)
-
-
-def test_layers_of_a_resolution() -> None:
-    assert [layers_of_resolution(r) for r in (4, 8, 32, 1024)] == [(0, 1), (2, 3), (6, 7), (16, 17)]
 
 
 def test_a_generator_loads_by_manifest_and_by_weights(tiny: Tiny) -> None:
