@@ -15,7 +15,9 @@ class InvertConfig:
         choices=("lpips", "algorithm1"),
     )
     steps: int = option(75, "optimisation steps for each image", at_least=1)
-    learning_rate: float = option(0.1, "Adam's step size in W+, falling to zero in the last quarter", at_least=0)
+    learning_rate: float = option(
+        0.1, "Adam's step size in W+, falling to zero in the last quarter", at_least=0, at_most=1e30
+    )
     pixel_weight: float = option(2.0, "weight of the pixel term (L1, or squared error in algorithm1)", at_least=0)
     feature_weight: float = option(1.0, "weight of the perceptual term (alpha in algorithm1)", at_least=0)
     mixing_weight: float = option(0.2, "weight of algorithm1's mixing loss (beta)", at_least=0)

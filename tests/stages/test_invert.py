@@ -108,6 +108,22 @@ def test_more_steps_come_closer(tmp_path: Path, tiny: Tiny, method: str) -> None
     assert errors[1] < 0.8 * errors[0]
 
 
+def test_samples_that_diverge_are_recorded(tmp_path: Path, tiny: Tiny) -> None:
+    build = tmp_path / "b"
+    summary = run_pipeline(*tiny.invert(build, "--learning-rate", "1e30", "--json", limit=16)).json
+    assert (summary["done"], summary["failed"]) == (16, 16)
+    samples = open_build(build).samples()
+    assert set(samples["error"][:16]) == {"the optimisation diverged (not a finite number)"}
+    assert set(samples["status"]) == {"failed", "pending"}
+    assert np.isnan(read_rows(build / "latents.zarr", ["w"], 0, 16)["w"]).all()
+    assert run_pipeline("verify", "--build", build).code == 0
+    assert "no sample of" in run_pipeline("report", "--build", build).err
+    assert run_pipeline("augment", "--build", build, "--workers", "0", "--json").json["valid"] == 0
+    refused = run_pipeline("shard", "--build", build, "--workers", "0")
+    assert refused.code == 2
+    assert "nothing to put into shards" in refused.err
+
+
 def test_images_are_stored_where_asked(tmp_path: Path, tiny: Tiny) -> None:
     run_pipeline(*tiny.invert(tmp_path / "b", "--store-images", limit=16))
     rows = read_rows(tmp_path / "b" / "latents.zarr", ["original", "image", "w", "l1"], 0, 16)
