@@ -195,7 +195,7 @@ def local_cluster(workers: int, device: str) -> Iterator[Any]:
         specs[i] = {"cls": Nanny, "options": options}
     scheduler = {
         "cls": Scheduler,
-        "options": {"dashboard": False, "dashboard_address": None, "host": "127.0.0.1"},
+        "options": {"dashboard": False, "dashboard_address": ":0", "host": "127.0.0.1"},
     }
     with SpecCluster(workers=specs, scheduler=scheduler, silence_logs=50) as cluster:
         yield cluster
