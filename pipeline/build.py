@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import json
 import os
 import platform
 import tomllib
@@ -9,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import zarr
@@ -105,6 +108,16 @@ class Build:
         except (OSError, ValueError) as error:
             raise BuildError(f"cannot read {self.samples_path}: {error}") from error
 
+    def labels(self, name: str = "") -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """Labels [N] of all samples and the names of the classes: the dataset's, or an attribute's.
+
+        Raises:
+            ManifestError: the dataset has no attribute of that name.
+        """
+        if not name:
+            return self.samples()["label"].to_numpy(np.int64), self.reader.classes
+        return _labels(self, self.manifest.model_copy(update={"label": name}).model_dump_json(exclude_none=True))
+
     def write_samples(self, samples: pd.DataFrame) -> None:
         """Replace samples.parquet."""
         buffer = io.BytesIO()
@@ -154,6 +167,12 @@ class Build:
             yield
 
 
+@lru_cache(maxsize=4)
+def _labels(build: Build, manifest: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    _, reader = parse_dataset(json.loads(manifest), build.info_path)
+    return reader.scan()["label"].to_numpy(np.int64), reader.classes
+
+
 def open_build(path: str | Path) -> Build:
     """Open an existing build directory. Raises BuildError if there is none."""
     build = Build(Path(path).resolve())
@@ -161,14 +180,14 @@ def open_build(path: str | Path) -> Build:
     return build
 
 
-def create_build(root: Path, dataset: str, *, fresh: bool = False) -> Build:
+def create_build(root: Path, dataset: str, *, label: str | None = None, fresh: bool = False) -> Build:
     """Open the build at `root`, or begin one for a dataset: scan it and write build.toml and samples.parquet.
 
     Raises:
         BuildError: the build there was made from another dataset or other manifest keys.
         DatasetError: the dataset's files are missing.
     """
-    manifest, reader = load_dataset(dataset)
+    manifest, reader = load_dataset(dataset, label)
     build = Build(root.resolve())
     content = manifest.model_dump(mode="json", exclude_none=True)
     if build.info_path.exists() and not fresh:

@@ -17,6 +17,10 @@ class WeightsError(PipelineError):
     """Weights that are missing, damaged, or belong to something else."""
 
 
+class CheckpointError(PipelineError):
+    """A file of somebody's weights that is damaged, hostile or of no known kind."""
+
+
 class BuildError(PipelineError):
     """A build directory that is absent, busy, or made by other settings."""
 

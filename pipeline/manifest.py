@@ -1,11 +1,12 @@
 """Typed manifests: TOML files that declare which datasets, generators and perceptual nets exist."""
 
 import difflib
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pipeline.errors import ManifestError
 
@@ -31,17 +32,35 @@ class DatasetManifest(Manifest):
     classes: tuple[str, ...] = Field(default=(), description="class names in the order of the labels")
     generator: str | None = Field(default=None, description="generator manifest to invert into")
     perceptual: str | None = Field(default=None, description="perceptual net that measures distance")
+    encoder: str | None = Field(default=None, description="encoder from its images to w+ of that generator")
+    label: str | None = Field(default=None, description="attribute that is the label, where there are several")
+
+    @field_validator("label")
+    @classmethod
+    def check_label(cls, label: str | None) -> str | None:
+        """Refuse a choice of label; layouts that have several replace this."""
+        if label is not None:
+            raise ValueError("this dataset has one label only, leave it out")
+        return label
 
 
 class GeneratorManifest(Manifest):
     """A generator: its weights and which of its layers do not carry the label."""
 
     family: str = Field(description="network family, e.g. stylegan2")
-    weights: str = Field(description="safetensors file, relative to this manifest")
-    sha256: str = Field(description="digest of the weights file", pattern=r"^[0-9a-f]{64}$")
+    weights: str | None = Field(
+        default=None,
+        description="safetensors file, relative to this manifest; left out: NAME.safetensors in the weights folder",
+    )
+    sha256: str | None = Field(default=None, description="digest of the weights file", pattern=r"^[0-9a-f]{64}$")
     resolution: int = Field(description="height and width of its images", ge=4)
+    num_ws: int | None = Field(default=None, description="layers of its w+", ge=1)
     fine_layers: tuple[int, ...] = Field(description="0-based w+ layers that do not carry the label")
     conv_clamp: float | None = Field(default=None, description="bound on activations; official fp16: 256")
+    source_file: str = Field(default="", description="name of the file to import, as it is published")
+    source_url: str = Field(default="", description="page to download that file from")
+    source_format: str = Field(default="", description="what kind of checkpoint that file is")
+    source_sha256: str | None = Field(default=None, description="digest of the imported file")
     command: str = Field(default="", description="the command that made the weights")
 
 
@@ -54,12 +73,34 @@ class PerceptualManifest(Manifest):
     command: str = Field(default="", description="the command that made the weights")
 
 
+class EncoderManifest(Manifest):
+    """An encoder from images to w+."""
+
+    weights: str = Field(description="safetensors file, relative to this manifest")
+    sha256: str = Field(description="digest of the weights file", pattern=r"^[0-9a-f]{64}$")
+    generator_sha256: str = Field(description="digest of the generator it was trained against")
+    passes: int = Field(description="corrections it makes", ge=1)
+    command: str = Field(default="", description="the command that made the weights")
+
+
 M = TypeVar("M", bound=Manifest)
+
+
+def weights_folder() -> Path:
+    """Where imported generators and their manifests are: $ONMANIFOLD_WEIGHTS, or in the user's data folder."""
+    named = os.environ.get("ONMANIFOLD_WEIGHTS")
+    return Path(named or "~/.local/share/onmanifold/weights").expanduser().resolve()
+
+
+def manifest_folders(kind: str) -> tuple[Path, ...]:
+    """Return where manifests of a kind are looked for: of generators, the imported ones come first."""
+    shipped = MANIFESTS / kind
+    return (weights_folder(), shipped) if kind == "generators" else (shipped,)
 
 
 def manifest_names(kind: str) -> list[str]:
     """Names of the declared manifests of a kind: `datasets`, `generators` or `perceptual`."""
-    return sorted(path.stem for path in (MANIFESTS / kind).glob("*.toml"))
+    return sorted({path.stem for folder in manifest_folders(kind) for path in folder.glob("*.toml")})
 
 
 def find_manifest(kind: str, name_or_path: str) -> Path:
@@ -73,9 +114,10 @@ def find_manifest(kind: str, name_or_path: str) -> Path:
         if not path.is_file():
             raise ManifestError(f"no manifest at {path}: check the path, or write one (docs/datasets.md)")
         return path
-    path = MANIFESTS / kind / f"{name_or_path}.toml"
-    if Path(name_or_path).name == name_or_path and path.is_file():
-        return path
+    if Path(name_or_path).name == name_or_path:
+        for folder in manifest_folders(kind):
+            if (path := folder / f"{name_or_path}.toml").is_file():
+                return path
     names = manifest_names(kind)
     near = difflib.get_close_matches(name_or_path, names, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"declared are: {', '.join(names) or 'none'}."
@@ -117,5 +159,6 @@ def describe_validation_error(model: type[BaseModel], error: ValidationError) ->
             parts.append(f"key '{key}' is missing ({fields[top].description})")
         else:
             meaning = fields[top].description if top in fields else None
-            parts.append(f"key '{key}' = {item['input']!r}: {item['msg']}" + (f" ({meaning})" if meaning else ""))
+            problem = item["msg"].removeprefix("Value error, ")
+            parts.append(f"key '{key}' = {item['input']!r}: {problem}" + (f" ({meaning})" if meaning else ""))
     return "; ".join(parts)

@@ -105,11 +105,12 @@ def config_options(config_class: type) -> Callable[[F], F]:
     return decorate
 
 
-def show_summary(summary: dict[str, Any], as_json: bool) -> None:
-    """Print a summary: one JSON object, or a line for people."""
+def show_summary(summary: dict[str, Any], as_json: bool) -> dict[str, Any]:
+    """Print a summary, as one JSON object or a line for each value, and return it."""
     if as_json:
         click.echo(json.dumps(summary))
-        return
+        return summary
     for key, value in summary.items():
         shown = f"{value:.4g}" if isinstance(value, float) else value
         click.echo(f"  {key.replace('_', ' '):<18} {shown}")
+    return summary

@@ -2,9 +2,10 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import click
+
+from pipeline.compose import run_command
 
 STEPS: tuple[tuple[str, str, list[str]], ...] = (
     ("invert", "Finding the W+ latents behind 1,797 handwritten digits", []),
@@ -32,15 +33,13 @@ def command(ctx: click.Context, build: str, limit: int | None, workers: int | No
         pipeline demo
     """
     began = time.monotonic()
-    group = ctx.find_root().command
-    assert isinstance(group, click.Group)
     for number, (name, title, extra) in enumerate(STEPS, start=1):
         click.echo(f"\n[{number}/{len(STEPS)}] {title}\n      pipeline {name} {' '.join(extra)}".rstrip())
         arguments = ["--dataset", "color-digits", "--build", build, *extra]
         if name in ("invert", "augment", "shard"):
             arguments += ["--workers", str(workers)] if workers is not None else []
             arguments += ["--limit", str(limit)] if limit is not None and name == "invert" else []
-        run_command(group, ctx, name, arguments)
+        run_command(ctx, name, arguments)
     root = Path(build).resolve()
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     click.echo(
@@ -51,15 +50,3 @@ def command(ctx: click.Context, build: str, limit: int | None, workers: int | No
         f"  {root / 'samples.parquet'}   a row for each digit\n"
         f"Interrupted at any point, `pipeline demo` goes on from there."
     )
-
-
-def run_command(group: click.Group, ctx: click.Context, name: str, arguments: list[str]) -> Any:
-    """Run another command of the group as if it had been typed."""
-    command = group.get_command(ctx, name)
-    assert command is not None, f"the command {name} is not installed"
-    try:
-        return command.main(arguments, prog_name=f"pipeline {name}", standalone_mode=False)
-    except SystemExit as done:
-        if done.code:
-            raise
-        return None

@@ -33,6 +33,9 @@ class DatasetReader(Protocol):
     def scan(self) -> pd.DataFrame:
         """List the samples in a fixed order: id (unique, no dot), split, label (int64), source, attributes.
 
+        What the user should know of it (fewer images than asked, say) is in the table's `attrs["notes"]`, a list
+        of sentences; pandas writes them to Parquet and reads them back.
+
         Raises:
             DatasetError: the files are missing or not laid out as declared.
         """

@@ -1,24 +1,18 @@
 """A folder for each class: ROOT/CLASS/*.png, or ROOT/SPLIT/CLASS/*.png where the manifest names splits."""
 
-import io
-import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps, UnidentifiedImageError
 from pydantic import Field
 
-from pipeline.datasets.base import LoadedImage, sha256_hex
-from pipeline.errors import DatasetError, SampleError
-from pipeline.images import Pixels
-from pipeline.manifest import DatasetManifest
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+from pipeline.datasets.files import IMAGE_SUFFIXES, ImageManifest, ImageReader, files_below
+from pipeline.datasets.ids import sample_ids
+from pipeline.errors import DatasetError
 
 
-class FolderManifest(DatasetManifest):
+class FolderManifest(ImageManifest):
     """Manifest of a class-per-folder tree."""
 
     format: Literal["folder"]
@@ -26,14 +20,11 @@ class FolderManifest(DatasetManifest):
     splits: tuple[str, ...] = Field(default=(), description="sub-folders that hold a tree of classes each")
 
 
-class Folder:
+class Folder(ImageReader):
     """Reader of a class-per-folder tree."""
 
     manifest_model = FolderManifest
-
-    def __init__(self, manifest: FolderManifest):
-        self.manifest = manifest
-        self.root = Path(manifest.root)
+    manifest: FolderManifest
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,61 +60,26 @@ class Folder:
 
     def scan(self) -> pd.DataFrame:
         """List the images by split, class and name."""
-        problem = self.problem()
-        if problem is not None:
-            raise DatasetError(problem)
-        rows: list[dict[str, Any]] = []
-        used: set[str] = set()
+        self.check_present()
+        parts = []
         for split, top in self.trees():
             for label, name in enumerate(self.classes):
-                folder = top / name
-                paths = (
-                    sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+                paths = pd.Series(files_below(top / name, IMAGE_SUFFIXES), dtype="str")
+                source = (top.relative_to(self.root) / name).as_posix() + "/" + paths
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            "id": f"{split}-{name}/" + paths.str.replace(r"\.[^./]*$", "", regex=True),
+                            "split": split,
+                            "label": np.int64(label),
+                            "source": source,
+                        }
+                    )
                 )
-                for path in paths:
-                    key = sample_id(f"{split}-{path.relative_to(top).with_suffix('')}", used)
-                    source = path.relative_to(self.root).as_posix()
-                    rows.append({"id": key, "split": split, "label": label, "source": source})
-        if not rows:
+        samples = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+        if samples.empty:
             raise DatasetError(
-                f"dataset '{self.manifest.name}': no images ({', '.join(sorted(SUFFIXES))}) in the class folders "
-                f"of {self.root}"
+                f"dataset '{self.manifest.name}': no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in the class "
+                f"folders of {self.root}"
             )
-        return pd.DataFrame(rows)
-
-    def load(self, source: str) -> LoadedImage:
-        """Read one image, upright, its middle square scaled to the manifest's resolution."""
-        try:
-            data = (self.root / source).read_bytes()
-        except OSError as error:
-            raise SampleError(f"cannot read the file: {error.strerror}") from error
-        return LoadedImage(decode_square(data, self.manifest.resolution), sha256_hex(data))
-
-
-def sample_id(text: str, used: set[str]) -> str:
-    """A unique id of letters, digits, - and _ (a dot would end a WebDataset key)."""
-    base = re.sub(r"[^A-Za-z0-9_-]+", "_", text.replace("/", "-"))
-    key, number = base, 2
-    while key in used:
-        key, number = f"{base}_{number}", number + 1
-    used.add(key)
-    return key
-
-
-def decode_square(data: bytes, resolution: int) -> Pixels:
-    """Decode an image, turn it upright, crop its middle square and resize that with antialiasing.
-
-    Raises:
-        SampleError: the bytes are not an image, or the image is cut short.
-    """
-    if not data:
-        raise SampleError("the file is empty")
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except UnidentifiedImageError:
-        raise SampleError("not an image that can be decoded") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise SampleError(f"the image is damaged: {error}") from error
-    fitted = ImageOps.fit(image, (resolution, resolution), method=Image.Resampling.LANCZOS)
-    return np.asarray(fitted)
+        return samples.assign(id=sample_ids(samples["id"]))

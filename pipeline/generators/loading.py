@@ -2,18 +2,26 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 import torch
 
 from pipeline.errors import ManifestError, WeightsError
 from pipeline.files import sha256_file
-from pipeline.generators.stylegan2 import StyleGAN2
-from pipeline.manifest import GeneratorManifest, find_manifest, parse_manifest, read_toml
+from pipeline.generators.layered import LayeredGenerator
+from pipeline.manifest import GeneratorManifest, find_manifest, parse_manifest, read_toml, weights_folder
 from pipeline.weights import read_weights
 
-# family -> class with `from_state_dict`
-FAMILIES: dict[str, type[StyleGAN2]] = {"stylegan2": StyleGAN2}
+# family -> class with `from_state_dict`, imported when one is loaded
+FAMILIES = {
+    "stylegan1": "pipeline.generators.stylegan1:StyleGAN1",
+    "stylegan2": "pipeline.generators.stylegan2:StyleGAN2",
+    "biggan": "pipeline.generators.biggan:BigGAN",
+    "biggan-deep": "pipeline.generators.biggan_deep:BigGANDeep",
+    "progan": "pipeline.generators.progan:ProGAN",
+    "dcgan": "pipeline.generators.dcgan:DCGAN",
+}
 
 
 @dataclass(frozen=True)
@@ -25,38 +33,65 @@ class LoadedGenerator:
         sha256: digest of the weights.
     """
 
-    network: StyleGAN2
+    network: LayeredGenerator
     manifest: GeneratorManifest
     fine_layers: tuple[int, ...]
     sha256: str
 
 
-def find_generator(name_or_path: str) -> tuple[GeneratorManifest, Path]:
-    """Return a generator's manifest and the file of its weights.
+def family_class(name: str) -> type[LayeredGenerator]:
+    """Import the class of a network family."""
+    module, _, attribute = FAMILIES[name].partition(":")
+    network: type[LayeredGenerator] = getattr(import_module(module), attribute)
+    return network
 
-    `name_or_path` is a manifest's name, a manifest (.toml) or bare StyleGAN2 weights (.safetensors), whose
-    three finest layers then count as fine.
+
+def find_generator(name_or_path: str) -> tuple[GeneratorManifest, Path]:
+    """Return a generator's manifest and the file of its weights, which may not be there yet.
+
+    `name_or_path` is a manifest's name, a manifest (.toml) or bare weights (.safetensors) of a family that their
+    keys tell, whose three finest layers then count as fine.
     """
     if name_or_path.endswith(".safetensors"):
-        path = Path(name_or_path).expanduser().resolve()
-        state = read_weights(path)
-        network = StyleGAN2.from_state_dict(state)
-        content = {
-            "name": path.stem.replace(".", "-"),
-            "family": "stylegan2",
-            "weights": str(path),
-            "sha256": sha256_file(path),
-            "resolution": network.resolution,
-            "fine_layers": list(range(network.num_ws))[-3:],
-        }
-        return parse_manifest(GeneratorManifest, content, path), path
+        return bare_weights(Path(name_or_path).expanduser().resolve())
     path = find_manifest("generators", name_or_path)
     manifest = parse_manifest(GeneratorManifest, read_toml(path), path)
     if manifest.family not in FAMILIES:
         raise ManifestError(
             f"{path}: key 'family' = '{manifest.family}' (network family): known are {', '.join(FAMILIES)}"
         )
+    if manifest.weights is None:
+        return manifest, weights_folder() / f"{manifest.name}.safetensors"
     return manifest, (path.parent / Path(manifest.weights).expanduser()).resolve()
+
+
+def bare_weights(path: Path) -> tuple[GeneratorManifest, Path]:
+    """Make a manifest for weights without one."""
+    from pipeline.generators.checkpoints.formats import recognise
+
+    state = read_weights(path)
+    family = recognise(state).family
+    network = family_class(family).from_state_dict(state)
+    content = {
+        "name": path.stem.replace(".", "-"),
+        "family": family,
+        "weights": str(path),
+        "sha256": sha256_file(path),
+        "resolution": network.resolution,
+        "fine_layers": list(range(network.num_ws))[-3:],
+    }
+    return parse_manifest(GeneratorManifest, content, path), path
+
+
+def missing_weights(manifest: GeneratorManifest, path: Path) -> str:
+    """Tell what to do about weights that are not there, in one sentence."""
+    if manifest.weights is not None or not manifest.source_file:
+        return f"no weights at {path}"
+    return (
+        f"the weights of generator '{manifest.name}' are not imported yet, nothing is at {path}: download "
+        f"{manifest.source_file} from {manifest.source_url} (see {manifest.homepage}; licence: "
+        f"{manifest.licence}), then run `pipeline weights import {manifest.source_file} --as {manifest.name}`"
+    )
 
 
 @lru_cache(maxsize=2)
@@ -70,25 +105,38 @@ def open_generator(name_or_path: str, device: str = "cpu") -> LoadedGenerator:
         WeightsError: the weights are missing, damaged or another file than declared.
     """
     manifest, weights = find_generator(name_or_path)
+    if not weights.is_file():
+        raise WeightsError(missing_weights(manifest, weights))
     state = read_weights(weights, manifest.sha256)
-    network = FAMILIES[manifest.family].from_state_dict(state, conv_clamp=manifest.conv_clamp)
+    network = family_class(manifest.family).from_state_dict(state, conv_clamp=manifest.conv_clamp)
+    check_sizes(manifest, network, weights)
+    network.to(device)
+    if device == "cuda":
+        network.set_precision(torch.bfloat16)
+    fine = tuple(sorted(set(manifest.fine_layers)))
+    return LoadedGenerator(network, manifest, fine, manifest.sha256 or sha256_file(weights))
+
+
+def check_sizes(manifest: GeneratorManifest, network: LayeredGenerator, weights: Path) -> None:
+    """Raise WeightsError or ManifestError where a network is not what its manifest says."""
     if network.resolution != manifest.resolution:
         raise WeightsError(
             f"{weights} renders {network.resolution}x{network.resolution}, but the manifest "
             f"'{manifest.name}' says {manifest.resolution}"
         )
-    network.to(device)
-    if device == "cuda":
-        network.set_precision(torch.bfloat16)
-    fine = tuple(sorted(set(manifest.fine_layers)))
+    if manifest.num_ws not in (None, network.num_ws):
+        raise WeightsError(
+            f"{weights} has {network.num_ws} layers of w+, but the manifest '{manifest.name}' says "
+            f"{manifest.num_ws}"
+        )
+    fine = sorted(manifest.fine_layers)
     if not fine or fine[0] < 0 or fine[-1] >= network.num_ws:
         raise ManifestError(
             f"manifest '{manifest.name}': key 'fine_layers' = {list(manifest.fine_layers)} must name layers from 0 "
             f"to {network.num_ws - 1}"
         )
-    return LoadedGenerator(network, manifest, fine, manifest.sha256)
 
 
-def load_generator(name_or_path: str, device: str = "cpu") -> StyleGAN2:
+def load_generator(name_or_path: str, device: str = "cpu") -> LayeredGenerator:
     """Load a generator by manifest name, manifest path or safetensors path."""
     return open_generator(name_or_path, device).network

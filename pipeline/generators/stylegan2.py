@@ -5,40 +5,26 @@ per-sample weights, but the whole batch is one ordinary convolution.
 """
 
 import math
-import re
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.devices import channels_last
-from pipeline.errors import WeightsError
-from pipeline.generators.base import NoiseMode
-
-LRELU_SLOPE = 0.2
-LRELU_GAIN = math.sqrt(2)
-
-
-class FullyConnected(nn.Module):
-    """Linear layer with equalised learning rate: effective weight = weight * lr_mul / sqrt(in)."""
-
-    def __init__(self, in_features: int, out_features: int, *, lr_mul: float = 1.0, bias_init: float = 0.0):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_mul)
-        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_mul))
-        self.weight_gain = lr_mul / math.sqrt(in_features)
-        self.bias_gain = lr_mul
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, in] to [B, out]."""
-        return F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
-
-
-def normalize_2nd_moment(x: Tensor) -> Tensor:
-    """Scale each row of [B, D] to unit mean square."""
-    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+from pipeline.generators.base import Activations, NoiseMode
+from pipeline.generators.layered import LayeredGenerator, State
+from pipeline.generators.layers import (
+    LRELU_GAIN,
+    LRELU_SLOPE,
+    FullyConnected,
+    fir_kernel,
+    normalize_2nd_moment,
+    numbers,
+    resample_filter_buffer,
+    truncate,
+    upsample2d,
+)
 
 
 class MappingNetwork(nn.Module):
@@ -66,24 +52,6 @@ class MappingNetwork(nn.Module):
         for i in range(self.num_layers):
             x = F.leaky_relu(self.get_submodule(f"fc{i}")(x), LRELU_SLOPE) * LRELU_GAIN
         return x
-
-
-def fir_kernel(resample_filter: Tensor, channels: int, gain: float) -> Tensor:
-    """Turn the [4, 4] filter into a depthwise kernel [channels, 1, 4, 4]."""
-    return (resample_filter * gain).expand(channels, 1, *resample_filter.shape)
-
-
-def resample_filter_buffer() -> Tensor:
-    """Return the binomial low-pass [1, 3, 3, 1] x [1, 3, 3, 1], normalised to sum 1."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    kernel = torch.outer(taps, taps)
-    return kernel / kernel.sum()
-
-
-def upsample2d(x: Tensor, resample_filter: Tensor) -> Tensor:
-    """Double the size of [B, C, H, W] by zero insertion and the low-pass filter (gain 4)."""
-    kernel = fir_kernel(resample_filter.to(x.dtype), x.shape[1], gain=4)
-    return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
 
 
 class ModulatedConv(nn.Module):
@@ -181,59 +149,49 @@ class SynthesisBlock(nn.Module):
         self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, False, conv_clamp)
         self.torgb = ToRGB(out_channels, w_dim, conv_clamp)
 
-    def forward(
-        self, x: Tensor | None, rgb: Tensor | None, w: Tensor, noise: NoiseMode, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
-        """Run the block on w [B, 2 or 3, w_dim]: conv0 (if any), conv1, torgb. Return features and RGB."""
-        ws = iter(w.unbind(dim=1))
-        if x is None:
-            x = self.const.to(dtype).expand(w.shape[0], -1, -1, -1)
-            x = x.contiguous(memory_format=torch.channels_last)
-        else:
-            x = self.conv0(x.to(dtype), next(ws), noise)
-        x = self.conv1(x, next(ws), noise)
-        block_rgb: Tensor = self.torgb(x, next(ws))
-        if rgb is not None:
-            block_rgb = block_rgb + upsample2d(rgb, self.resample_filter)
-        return x, block_rgb
+    def begin(self, w: Tensor, noise: NoiseMode, dtype: torch.dtype) -> Tensor:
+        """Compute the first layer [B, C, 4, 4] from the constant under w [B, w_dim]."""
+        x = self.const.to(dtype).expand(w.shape[0], -1, -1, -1)
+        out: Tensor = self.conv1(x.contiguous(memory_format=torch.channels_last), w, noise)
+        return out
+
+    def paint(self, x: Tensor, rgb: Tensor | None, w: Tensor) -> Tensor:
+        """Add the block's features x, seen under w [B, w_dim], to the doubled RGB of the block before."""
+        own: Tensor = self.torgb(x, w)
+        return own if rgb is None else own + upsample2d(rgb, self.resample_filter)
 
 
 class SynthesisNetwork(nn.Module):
-    """w+ to image: blocks b4, b8, ... b{resolution}."""
+    """Blocks b4, b8, ... b{resolution}."""
 
     def __init__(self, w_dim: int, channels: Mapping[int, int], conv_clamp: float | None):
         super().__init__()
-        self.resolutions = sorted(channels)
-        self.num_ws = 2 * len(self.resolutions)
-        for resolution in self.resolutions:
+        for resolution in sorted(channels):
             in_channels = channels.get(resolution // 2, 0)
             block = SynthesisBlock(in_channels, channels[resolution], w_dim, resolution, conv_clamp)
             self.add_module(f"b{resolution}", block)
 
-    def forward(self, w: Tensor, noise: NoiseMode, dtype: torch.dtype, num_fp16_res: int) -> Tensor:
-        """Map w+ [B, num_ws, w_dim] to images [B, 3, H, W]; the finest `num_fp16_res` blocks run in dtype."""
-        x: Tensor | None = None
-        rgb: Tensor | None = None
-        first = 0
-        for i, resolution in enumerate(self.resolutions):
-            block = self.get_submodule(f"b{resolution}")
-            convs = 1 if resolution == 4 else 2
-            low = len(self.resolutions) - i <= num_fp16_res
-            block_w = w[:, first : first + convs + 1]  # torgb shares its w with the next block's conv0
-            x, rgb = block(x, rgb, block_w, noise, dtype if low else torch.float32)
-            first += convs
-        assert rgb is not None
-        return rgb
+    def block(self, resolution: int) -> SynthesisBlock:
+        """Return the block of a resolution."""
+        block = self.get_submodule(f"b{resolution}")
+        assert isinstance(block, SynthesisBlock)
+        return block
 
 
-class StyleGAN2(nn.Module):
-    """The generator G: `map`, then `synthesize`.
+class StyleGAN2(LayeredGenerator):
+    """The generator G.
+
+    It can stop after each of its num_ws - 1 convolutions, w[l] being the style of layer l; the last w is read by
+    the last ToRGB only. The ToRGB of a resolution runs when its second convolution is left behind, under the w of
+    the next layer, so that the image always shows changed features.
 
     Args:
         resolution: output height and width, a power of two.
         channels: feature channels of every resolution from 4 to `resolution`.
         conv_clamp: bound on every convolution's output; official fp16 models use 256, None is no bound.
     """
+
+    title: ClassVar[str] = "StyleGAN2"
 
     def __init__(
         self,
@@ -250,29 +208,37 @@ class StyleGAN2(nn.Module):
         self.conv_clamp = conv_clamp
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, mapping_layers)
         self.synthesis = SynthesisNetwork(w_dim, channels, conv_clamp)
-        self.num_ws = self.synthesis.num_ws
-        self.dtype = torch.float32
-        self.num_fp16_res = 0
+        self.num_ws = 2 * len(channels)
+        self.num_layers = self.num_ws - 1
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, Tensor], conv_clamp: float | None = None) -> Self:
-        """Build the network whose sizes the tensors of `state` (StyleGAN2-ADA keys) tell, and load them.
+    def from_state_dict(cls, state: State, conv_clamp: float | None = None) -> Self:
+        """Build the network whose sizes the tensors of `state` (StyleGAN2-ADA keys) tell, load and freeze it.
 
         Raises:
             WeightsError: a key is missing, unknown or of the wrong shape.
         """
-        try:
-            generator = cls(**sizes_of_state(state), conv_clamp=conv_clamp)
-            generator.load_state_dict(dict(state), strict=True)
-        except (KeyError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()
-            raise WeightsError(f"these weights are not a StyleGAN2 generator: {' '.join(reason[:3])}") from error
-        return channels_last(generator.eval().requires_grad_(False))
+        return cls.load(state, conv_clamp=conv_clamp)
 
-    def set_precision(self, dtype: torch.dtype, num_fp16_res: int = 4) -> Self:
-        """Run the finest `num_fp16_res` resolutions in `dtype` (bfloat16 or float16, on a GPU)."""
-        self.dtype, self.num_fp16_res = dtype, num_fp16_res
-        return self
+    @classmethod
+    def sizes_of_state(cls, state: State) -> dict[str, Any]:
+        """Read the constructor's sizes off a StyleGAN2-ADA state dict. Raises KeyError where a key is missing."""
+        resolutions = numbers(r"synthesis\.b(\d+)\.", state)
+        if not resolutions:
+            raise ValueError("no key begins with 'synthesis.b'")
+        if resolutions != [4 << i for i in range(len(resolutions))]:
+            raise ValueError(f"blocks of resolutions {resolutions} instead of 4, 8, 16, …")
+        w_dim = state["mapping.w_avg"].shape[0]
+        conditional = any(key.startswith("mapping.embed.") for key in state)
+        c_dim = state["mapping.embed.weight"].shape[1] if conditional else 0
+        return {
+            "resolution": resolutions[-1],
+            "channels": {r: state[f"synthesis.b{r}.conv1.weight"].shape[0] for r in resolutions},
+            "z_dim": state["mapping.fc0.weight"].shape[1] - (w_dim if c_dim else 0),
+            "w_dim": w_dim,
+            "c_dim": c_dim,
+            "mapping_layers": len(numbers(r"mapping\.fc(\d+)\.", state)),
+        }
 
     def map(
         self,
@@ -285,38 +251,31 @@ class StyleGAN2(nn.Module):
 
         Truncation moves the first `truncation_cutoff` layers (all, if None) to w_avg + psi * (w - w_avg).
         """
-        w: Tensor = self.mapping(z, c)[:, None].expand(-1, self.num_ws, -1)
-        if truncation_psi == 1.0:
-            return w
-        truncated = self.mapping.w_avg.lerp(w, truncation_psi)
-        cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-        return torch.cat([truncated[:, :cutoff], w[:, cutoff:]], dim=1)
+        return truncate(self.mapping(z, c), self.mapping.w_avg, truncation_psi, truncation_cutoff, self.num_ws)
 
-    def synthesize(self, w: Tensor, noise: NoiseMode = "const") -> Tensor:
-        """Render w+ [B, num_ws, w_dim] as images [B, 3, H, W], about [-1, 1], not clipped."""
-        image: Tensor = self.synthesis(w, noise, self.dtype, self.num_fp16_res)
-        return image
+    def layer_resolution(self, layer: int) -> int:
+        """Height and width of the features after `layer`: 4, 8, 8, 16, 16, …"""
+        self.check_layer(layer)
+        return block_of(layer)
 
-    def forward(self, z: Tensor, c: Tensor | None = None, noise: NoiseMode = "random") -> Tensor:
-        """Render z [B, z_dim]: `map`, then `synthesize`."""
-        return self.synthesize(self.map(z, c), noise)
+    def begin(self, ws: Sequence[Tensor], noise: NoiseMode) -> Activations:
+        """Compute the 4x4 convolution on the constant."""
+        return Activations(self.synthesis.block(4).begin(ws[0], noise, self.dtype_at(4)))
+
+    def advance(self, before: Activations, ws: Sequence[Tensor], layer: int, noise: NoiseMode) -> Activations:
+        """Compute one convolution; an up-convolution leaves a block behind, which paints its RGB first."""
+        resolution = block_of(layer)
+        block = self.synthesis.block(resolution)
+        if layer % 2 == 0:
+            return Activations(block.conv1(before.features, ws[layer], noise), before.rgb)
+        rgb = self.synthesis.block(resolution // 2).paint(before.features, before.rgb, ws[layer])
+        return Activations(block.conv0(before.features.to(self.dtype_at(resolution)), ws[layer], noise), rgb)
+
+    def paint(self, last: Activations, ws: Sequence[Tensor]) -> Tensor:
+        """Paint the last block's RGB."""
+        return self.synthesis.block(self.resolution).paint(last.features, last.rgb, ws[-1])
 
 
-def sizes_of_state(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Read the constructor's sizes off a StyleGAN2-ADA state dict. Raises KeyError where a key is missing."""
-    resolutions = sorted({int(m[1]) for m in (re.match(r"synthesis\.b(\d+)\.", key) for key in state) if m})
-    if not resolutions:
-        raise KeyError("no key begins with 'synthesis.b'")
-    if resolutions != [4 << i for i in range(len(resolutions))]:
-        raise ValueError(f"blocks of resolutions {resolutions} instead of 4, 8, 16, …")
-    mapping_layers = len({key for key in state if re.match(r"mapping\.fc\d+\.weight$", key)})
-    w_dim = state["mapping.w_avg"].shape[0]
-    c_dim = state["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in state else 0
-    return {
-        "resolution": resolutions[-1],
-        "channels": {r: state[f"synthesis.b{r}.conv1.weight"].shape[0] for r in resolutions},
-        "z_dim": state["mapping.fc0.weight"].shape[1] - (w_dim if c_dim else 0),
-        "w_dim": w_dim,
-        "c_dim": c_dim,
-        "mapping_layers": mapping_layers,
-    }
+def block_of(layer: int) -> int:
+    """Resolution of a layer's block."""
+    return 4 << (layer + 1) // 2

@@ -28,6 +28,20 @@ class Target:
         """The targets at some rows."""
         return type(self)(self.images[index], [f[index] for f in self.lpips], [f[index] for f in self.activations])
 
+    def room(self, rows: int) -> Self:
+        """Zeros in the shape of `rows` such targets."""
+        return type(self)(
+            self.images.new_zeros(rows, *self.images.shape[1:]),
+            [f.new_zeros(rows, *f.shape[1:]) for f in self.lpips],
+            [f.new_zeros(rows, *f.shape[1:]) for f in self.activations],
+        )
+
+    def put(self, index: Tensor, other: Self) -> None:
+        """Overwrite some rows with those of `other`."""
+        self.images[index] = other.images
+        for mine, theirs in zip([*self.lpips, *self.activations], [*other.lpips, *other.activations], strict=True):
+            mine[index] = theirs
+
 
 class PerceptualNet(nn.Module):
     """A trunk whose layers are compared; `lin0`, `lin1`, … hold a non-negative weight for each channel."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 FORMATS = {
     "webdataset": "pipeline.shards.webdataset:WebDataset",
     "parquet": "pipeline.shards.parquet:Parquet",
+    "dmat": "pipeline.shards.dmat:Dmat",
 }
 
 

@@ -1,12 +1,18 @@
 """What a shard format is, and what a shard holds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.images import Pixels, encode_png
+
+# How a format wants a split cut: shuffled into shards of equal size, or one file for each class.
+Layout = Literal["shuffled", "by-class"]
 
 
 @dataclass(frozen=True)
@@ -15,16 +21,17 @@ class ShardSample:
 
     Attributes:
         id: unique in the set, without a dot.
-        image: PNG bytes.
+        pixels: the image, uint8 [H, W, 3].
         latent: w+ float32 [num_ws, w_dim], or None if latents are left out.
         source: id of the source sample.
         kind: `original`, `reconstruction`, or the mode that made the variant.
         partner: id of the sample whose layers were mixed in, or "".
         variant: number of the variant; -1 for the sample itself.
+        original_pixels: the source's own pixels, where the set carries them.
     """
 
     id: str
-    image: bytes
+    pixels: Pixels
     label: int
     class_name: str
     latent: NDArray[np.float32] | None
@@ -32,6 +39,17 @@ class ShardSample:
     kind: str
     partner: str
     variant: int
+    original_pixels: Pixels | None = None
+
+    @cached_property
+    def image(self) -> bytes:
+        """PNG of the image."""
+        return encode_png(self.pixels)
+
+    @cached_property
+    def original(self) -> bytes | None:
+        """PNG of the source's own pixels."""
+        return None if self.original_pixels is None else encode_png(self.original_pixels)
 
 
 @dataclass(frozen=True)
@@ -46,6 +64,7 @@ class ShardInfo:
     classes: tuple[str, ...]
     resolution: int
     latent_shape: tuple[int, int] | None
+    originals: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,13 +86,18 @@ class ShardFormat(Protocol):
     """One writer for each format. A file appears whole under its final name, or not at all."""
 
     folder: str
+    layout: Layout
+
+    def check(self, info: ShardInfo) -> None:
+        """Raise PipelineError if the format cannot hold such a set."""
+        ...
 
     def file_name(self, split: str, index: int, count: int) -> str:
         """Name of a shard's file inside the format's folder."""
         ...
 
-    def write(self, path: Path, samples: Sequence[ShardSample], info: ShardInfo) -> None:
-        """Write one shard; the same samples give the same bytes."""
+    def write(self, path: Path, samples: Iterable[ShardSample], count: int, info: ShardInfo) -> None:
+        """Write one shard of `count` samples; the same samples give the same bytes."""
         ...
 
     def write_index(self, folder: Path, files: Sequence[ShardFile]) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.shards.base import ShardFile, ShardInfo
+from pipeline.shards.columns import columns
 
 CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -44,7 +45,7 @@ CONTEXT: dict[str, Any] = {
     "subField": "cr:subField",
     "transform": "cr:transform",
 }
-MEDIA_TYPES = {"tar": "application/x-tar", "parquet": "application/x-parquet"}
+MEDIA_TYPES = {"tar": "application/x-tar", "parquet": "application/x-parquet", "h5": "application/x-hdf5"}
 
 
 def croissant(info: ShardInfo, files: Sequence[ShardFile], date: str) -> str:
@@ -93,22 +94,18 @@ def croissant(info: ShardInfo, files: Sequence[ShardFile], date: str) -> str:
 
 def fields(info: ShardInfo) -> list[dict[str, Any]]:
     """The Parquet columns."""
-
-    def column(name: str, data_type: str, **extra: Any) -> dict[str, Any]:
-        source: dict[str, Any] = {"fileSet": {"@id": "parquet-files"}, "extract": {"column": name}}
+    described = []
+    for column in columns(info):
+        extra = dict(column.field)
+        source: dict[str, Any] = {"fileSet": {"@id": "parquet-files"}, "extract": {"column": column.name}}
         source |= extra.pop("source", {})
-        return {
-            "@type": "cr:Field", "@id": f"samples/{name}", "name": name, "dataType": data_type,
-            "source": source, **extra,
-        }  # fmt: skip
-
-    columns = [
-        column("image", "sc:ImageObject", source={"transform": {"jsonPath": "bytes"}}),
-        column("label", "sc:Integer"),
-        *(column(name, "sc:Text") for name in ("id", "source", "kind", "partner")),
-        column("variant", "sc:Integer"),
-    ]
-    if info.latent_shape is not None:
-        shape = ",".join(map(str, info.latent_shape))
-        columns.append(column("w", "cr:Float32", isArray=True, arrayShape=shape))
-    return columns
+        described.append(
+            {
+                "@type": "cr:Field",
+                "@id": f"samples/{column.name}",
+                "name": column.name,
+                "source": source,
+                **extra,
+            }
+        )
+    return described

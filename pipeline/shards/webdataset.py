@@ -1,4 +1,4 @@
-"""WebDataset tars: `ID.png`, `ID.cls`, `ID.json` and `ID.w.npy`, adjacent and in this order.
+"""WebDataset tars: `ID.png`, `ID.cls`, `ID.json`, `ID.w.npy` and `ID.original.png`, adjacent, in this order.
 
 USTAR headers with fixed times and owners make a tar the same bytes from run to run (and DALI reads no others).
 """
@@ -6,25 +6,30 @@ USTAR headers with fixed times and owners make a tar the same bytes from run to 
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from pipeline.files import atomic_write, write_bytes
-from pipeline.shards.base import ShardFile, ShardInfo, ShardSample
+from pipeline.shards.base import Layout, ShardFile, ShardInfo, ShardSample
 
 
 class WebDataset:
     """Writer of `wds/SPLIT-000000.tar`."""
 
     folder = "wds"
+    layout: ClassVar[Layout] = "shuffled"
+
+    def check(self, info: ShardInfo) -> None:
+        """It holds any set."""
 
     def file_name(self, split: str, index: int, count: int) -> str:
         """Numbered from 000000 without gaps, as brace expansion wants."""
         return f"{split}-{index:06d}.tar"
 
-    def write(self, path: Path, samples: Sequence[ShardSample], info: ShardInfo) -> None:
+    def write(self, path: Path, samples: Iterable[ShardSample], count: int, info: ShardInfo) -> None:
         """Write one tar."""
         with (
             atomic_write(path) as file,
@@ -71,3 +76,5 @@ def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:
         buffer = io.BytesIO()
         np.save(buffer, sample.latent, allow_pickle=False)
         yield "w.npy", buffer.getvalue()
+    if sample.original is not None:
+        yield "original.png", sample.original

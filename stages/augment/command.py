@@ -1,5 +1,7 @@
 """`pipeline augment`."""
 
+from typing import Any
+
 import click
 
 from pipeline.options import RunOptions, config_options, run_options, show_summary
@@ -10,7 +12,7 @@ from stages.augment.config import AugmentConfig
 @run_options
 @config_options(AugmentConfig)
 @click.option("--name", help="Name of the variant set.  [default: the mode]")
-def command(run: RunOptions, config: AugmentConfig, name: str | None) -> None:
+def command(run: RunOptions, config: AugmentConfig, name: str | None) -> dict[str, Any]:
     """Precompute variants of the inverted samples.
 
     \b
@@ -30,4 +32,4 @@ def command(run: RunOptions, config: AugmentConfig, name: str | None) -> None:
     with build.lock():
         execution = Execution(run.workers, run.scheduler, run.device)
         summary = run_stage(stage, build, execution, fresh=run.fresh, unit="variants")
-    show_summary(summary, run.as_json)
+    return show_summary(summary, run.as_json)

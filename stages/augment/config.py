@@ -15,5 +15,6 @@ class AugmentConfig:
     variants: int = option(4, "variants of each sample", at_least=1)
     split: str = option("train", "split whose samples get variants")
     fine_layers: str = option("", "0-based layers to replace, e.g. 6,7; empty takes the generator's")
+    include_poor: bool = option(False, "also from samples whose inversion was marked `poor`")
     chunk_size: int = option(64, "samples in a task", at_least=1)
     seed: int = option(0, "seed of everything random", at_least=0)

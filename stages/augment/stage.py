@@ -124,7 +124,7 @@ class Augment:
         samples = build.samples()
         rows = self.chunk_sources(build, chunk)
         number = np.arange(chunk.start, chunk.stop) % self.config.variants
-        inverted = (samples["status"] == "ok").to_numpy()
+        inverted = samples["status"].isin(["ok", "poor"] if self.config.include_poor else ["ok"]).to_numpy()
         valid = inverted[rows]
         specs = self.arrays()
         columns: dict[str, NDArray[Any]] = {

@@ -1,9 +1,14 @@
 """`pipeline invert`."""
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from pipeline.options import RunOptions, config_options, run_options, show_summary
 from stages.invert.config import InvertConfig
+
+if TYPE_CHECKING:
+    from pipeline.manifest import DatasetManifest
 
 
 @click.command()
@@ -11,12 +16,16 @@ from stages.invert.config import InvertConfig
 @config_options(InvertConfig)
 @click.option("--generator", help="Generator to invert into.  [default: the dataset's]")
 @click.option("--perceptual", help="Perceptual net that measures distance.  [default: the dataset's]")
+@click.option("--encoder", help="Encoder of the methods `encoder` and `hybrid`.  [default: the dataset's]")
+@click.option("--label", help="Attribute that is the label.  [default: the dataset's]")
 def command(
     run: RunOptions,
     config: InvertConfig,
     generator: str | None,
     perceptual: str | None,
-) -> None:
+    encoder: str | None,
+    label: str | None,
+) -> dict[str, Any]:
     """Project a dataset's images into W+ and store the latents in Zarr.
 
     The first stage: it begins the build.
@@ -25,6 +34,8 @@ def command(
         pipeline invert --dataset color-digits
         pipeline invert --dataset color-digits --limit 64 --method algorithm1 --build /tmp/try
     """
+    from dataclasses import replace
+
     from pipeline.build import BUILDS, create_build, resolve_build
     from pipeline.errors import ManifestError
     from pipeline.execute import Execution
@@ -40,7 +51,7 @@ def command(
         from pathlib import Path
 
         root = Path(run.build) if run.build else BUILDS / Path(run.dataset).stem
-        build = create_build(root, run.dataset, fresh=run.fresh)
+        build = create_build(root, run.dataset, label=label, fresh=run.fresh)
     manifest = build.manifest
     generator = generator or manifest.generator
     perceptual = perceptual or manifest.perceptual
@@ -56,8 +67,36 @@ def command(
             f"'{generator}' renders {network.resolution}x{network.resolution}: set 'resolution' in the manifest"
         )
     load_perceptual(perceptual)
-    stage = Invert(config, generator, perceptual, run.limit, run.device, run.batch_size)
+    method, encoder = choose_method(config.method, manifest, generator, encoder)
+    stage = Invert(
+        replace(config, method=method), generator, perceptual, encoder, run.limit, run.device, run.batch_size
+    )
     with build.lock():
         execution = Execution(run.workers, run.scheduler, run.device)
         summary = run_stage(stage, build, execution, fresh=run.fresh)
-    show_summary(summary, run.as_json)
+    return show_summary(summary, run.as_json)
+
+
+def choose_method(
+    method: str, manifest: "DatasetManifest", generator: str, encoder: str | None
+) -> tuple[str, str | None]:
+    """What `auto` means for this dataset, and the encoder of the methods that have one.
+
+    Raises:
+        ManifestError: the method needs an encoder, and none is named.
+    """
+    from pipeline.errors import ManifestError
+
+    if encoder is None and generator == manifest.generator:
+        encoder = manifest.encoder
+    if method == "auto":
+        method = "given" if manifest.format == "dmat" else "lpips" if encoder is None else "hybrid"
+    if method not in ("encoder", "hybrid"):
+        return method, None
+    if encoder is None:
+        raise ManifestError(
+            f"--method {method} needs an encoder for generator '{generator}': train one with "
+            f"`pipeline train-encoder --dataset {manifest.name} --generator {generator}` and pass it with "
+            f"--encoder, or use --method lpips"
+        )
+    return method, encoder

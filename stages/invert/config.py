@@ -7,20 +7,29 @@ from pipeline.config import option
 
 @dataclass(frozen=True)
 class InvertConfig:
-    """Weights of the losses are those of the papers, the schedule is ours (docs/performance.md)."""
+    """Weights of the losses are those of the papers, the solver is ours (docs/performance.md)."""
 
     method: str = option(
-        "lpips",
-        "`lpips`: LPIPS + L1 (OM-ImageNet); `algorithm1`: AdvMix's encoder with its mixing loss",
-        choices=("lpips", "algorithm1"),
+        "auto",
+        "`lpips`: LPIPS + L1 from the mean w (OM-ImageNet); `hybrid`: the same from the encoder's w; `encoder`: "
+        "the encoder alone (BIES); `algorithm1`: AdvMix's encoder with its mixing loss; `given`: the latents that "
+        "the dataset brings; `auto`: `given` or `hybrid` where there is one, else `lpips`",
+        choices=("auto", "lpips", "hybrid", "encoder", "algorithm1", "given"),
     )
-    steps: int = option(75, "optimisation steps for each image", at_least=1)
-    learning_rate: float = option(
-        0.1, "Adam's step size in W+, falling to zero in the last quarter", at_least=0, at_most=1e30
+    steps: int = option(30, "most optimisation steps for an image", at_least=1)
+    tolerance: float = option(
+        0.02, "an image is done when five steps lowered its loss by less than this share", at_least=0, at_most=1
     )
     pixel_weight: float = option(2.0, "weight of the pixel term (L1, or squared error in algorithm1)", at_least=0)
     feature_weight: float = option(1.0, "weight of the perceptual term (alpha in algorithm1)", at_least=0)
+    smoothing: float = option(0.1, "pixel differences below this count squared rather than absolute", at_least=1e-6)
     mixing_weight: float = option(0.2, "weight of algorithm1's mixing loss (beta)", at_least=0)
+    learning_rate: float = option(0.3, "step size of algorithm1's Adam", at_least=0, at_most=1e30)
+    poor: float = option(
+        5.0,
+        "an image whose distance is this many robust deviations beyond the median is retried, then marked `poor`",
+        at_least=0,
+    )
     chunk_size: int = option(64, "samples in a task and in a storage chunk", at_least=1)
     store_images: bool = option(False, "also store the original and the rendered pixels")
     seed: int = option(0, "seed of everything random", at_least=0)

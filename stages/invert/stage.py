@@ -1,33 +1,28 @@
 """The stage: images of a chunk in, rows of latents.zarr out."""
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.build import Build
 from pipeline.config import digest_of
 from pipeline.devices import resolve_device
+from pipeline.encoders import open_encoder
 from pipeline.errors import SampleError
 from pipeline.files import remove
-from pipeline.generators import LoadedGenerator, open_generator
-from pipeline.images import Pixels, psnr, to_float, to_uint8
+from pipeline.generators import open_generator
+from pipeline.images import Pixels
 from pipeline.ledger import Record
 from pipeline.outputs import rows_output
-from pipeline.perceptual import load_perceptual, perceptual_digest
+from pipeline.perceptual import perceptual_digest
 from pipeline.run import rows_in_chunks
-from pipeline.seeds import torch_generator
 from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import ArraySpec, create_group, read_rows, write_rows
 from stages.invert.config import InvertConfig
-from stages.invert.losses import LOSSES
-from stages.invert.solver import minimise
+from stages.invert.fit import Fitter, is_poor
 
-MEAN_SAMPLES = 10_000  # M of Algorithm 1, line 1
 METRICS = ("lpips", "l1", "psnr", "steps")
 
 
@@ -38,12 +33,13 @@ class Invert:
     config: InvertConfig
     generator: str
     perceptual: str
+    encoder: str | None = None
     limit: int | None = None
     device: str = "auto"
     batch_size: int | None = None
 
     name: ClassVar[str] = "invert"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     upstream: ClassVar[tuple[str, ...]] = ()
 
     def settings(self, build: Build) -> dict[str, Any]:
@@ -52,6 +48,7 @@ class Invert:
             **asdict(self.config),
             "generator": open_generator(self.generator).sha256,
             "perceptual": perceptual_digest(self.perceptual),
+            "encoder": "" if self.encoder is None else open_encoder(self.encoder, self.generator).sha256,
         }
 
     def arrays(self) -> dict[str, ArraySpec]:
@@ -61,6 +58,7 @@ class Invert:
         inner = next(n for n in (16, 8, 4, 2, 1) if self.config.chunk_size % n == 0)
         specs = {"w": ArraySpec("float32", (network.num_ws, network.w_dim), ("layer", "channel"), inner=inner)}
         specs |= {name: ArraySpec("float32") for name in METRICS}
+        specs["label"] = ArraySpec("int64", fill=-1)
         if self.config.store_images:
             pixels = ArraySpec("uint8", (size, size, 3), ("y", "x", "rgb"), inner=inner, compress=True)
             specs |= {"image": pixels, "original": pixels}
@@ -84,7 +82,7 @@ class Invert:
         return digest_of(rows[["id", "split", "label", "source"]].astype(str).to_numpy().tolist())
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
-        """Load the images, fit w+ to them in batches, store rows and metrics."""
+        """Load the images, fit w+ to them, store rows and metrics."""
         device = resolve_device(self.device)
         samples = build.samples().iloc[chunk.start : chunk.stop]
         originals, digests, failures = load_images(build, samples["source"].tolist())
@@ -92,49 +90,27 @@ class Invert:
             name: np.full((len(chunk), *spec.tail), np.nan if spec.dtype == "float32" else 0, spec.dtype)
             for name, spec in self.arrays().items()
         }
-        ids = samples["id"].tolist()
+        columns["label"] = samples["label"].to_numpy(np.int64)
         rows = np.array(sorted(originals), dtype=np.int64)
-        for batch in np.split(rows, range(self.batch_size or len(chunk), len(rows), self.batch_size or len(chunk))):
-            if len(batch) == 0:
-                continue
-            pixels = np.stack([originals[i] for i in batch])
-            fitted = self.fit(pixels, [ids[i] for i in batch], device)
+        details: dict[str, Any] = {"sha256": digests, "retried": 0}
+        if len(rows):
+            fitter = Fitter(self.config, self.generator, self.perceptual, self.encoder, device, self.batch_size)
+            chosen = samples.iloc[rows]
+            pixels = np.stack([originals[i] for i in rows])
+            fitted, details["retried"] = fitter.fit(build, pixels, chosen["id"].tolist(), chosen["source"].tolist())
             for name in columns.keys() & fitted.keys():
-                columns[name][batch] = fitted[name]
+                columns[name][rows] = fitted[name]
         for i in rows[~np.isfinite(columns["w"][rows]).all(axis=(1, 2))]:
             failures[int(i)] = "the optimisation diverged (not a finite number)"
-            for name in columns:
+            for name in columns.keys() - {"label"}:
                 columns[name][i] = np.nan if columns[name].dtype.kind == "f" else 0
         digest = write_rows(build.latents_path, chunk.start, columns)
         output = rows_output(build.root, build.latents_path, list(columns), chunk.start, chunk.stop, digest)
         return ChunkResult(
             outputs=[output],
             failures={chunk.start + i: reason for i, reason in failures.items()},
-            details={"sha256": digests},
+            details=details,
         )
-
-    def fit(self, pixels: Pixels, ids: list[str], device: torch.device) -> dict[str, NDArray[Any]]:
-        """Invert pixels uint8 [B, H, W, 3]; return w, metrics and the pixels before and after."""
-        generator = open_generator(self.generator, device.type)
-        perceptual = load_perceptual(self.perceptual, device.type)
-        target = perceptual.target(to_float(pixels).to(device))
-        start = mean_w(generator, self.config.seed).expand(len(pixels), generator.network.num_ws, -1)
-        loss = LOSSES[self.config.method](self.config, generator, perceptual, target, ids)
-        w = minimise(loss, start, self.config.steps, self.config.learning_rate)
-        with torch.inference_mode():
-            images = generator.network.synthesize(w)
-            measures = {
-                "lpips": perceptual.distance(images, target),
-                "l1": (images - target.images).abs().mean(dim=(1, 2, 3)),
-                "psnr": psnr(images, target.images),
-                "steps": torch.full((len(pixels),), float(self.config.steps)),
-            }
-        return {
-            "w": w.cpu().numpy(),
-            "image": to_uint8(images.nan_to_num()),
-            "original": pixels,
-            **{name: values.float().cpu().numpy() for name, values in measures.items()},
-        }
 
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
         """Write status, digest and error of each sample to samples.parquet; return the quality."""
@@ -147,17 +123,24 @@ class Invert:
             for row, reason in record["failures"].items():
                 status[int(row)], error[int(row)] = "failed", reason
             done[rows] = True
+        good = done & (status == "ok")
+        quality = read_rows(build.latents_path, ("psnr", "lpips", "steps"), 0, len(samples))
+        poor = good.copy()
+        poor[good] = is_poor(quality["lpips"][good], self.config.poor)
+        status[poor] = "poor"
+        error[poor] = "far from anything the generator renders, compared with the others"
         changed = samples.assign(status=status, error=error, sha256=sha256)
         if not changed.equals(samples):
             build.write_samples(changed)
-        good = done & (status == "ok")
-        quality = read_rows(build.latents_path, ("psnr", "lpips"), 0, len(samples))
+        summary = {"poor": int(poor.sum()), "retried": sum(record["details"]["retried"] for record in records)}
         if not good.any():
-            return {}
+            return summary
         return {
+            **summary,
             "psnr_mean": round(float(quality["psnr"][good].mean()), 2),
             "psnr_min": round(float(quality["psnr"][good].min()), 2),
             "lpips_mean": round(float(quality["lpips"][good].mean()), 4),
+            "steps_mean": round(float(quality["steps"][good].mean()), 1),
         }
 
     def reset(self, build: Build) -> None:
@@ -180,15 +163,3 @@ def load_images(build: Build, sources: list[str]) -> tuple[dict[int, Pixels], li
             images[i] = loaded.pixels
             digests.append(loaded.sha256)
     return images, digests, failures
-
-
-@lru_cache(maxsize=2)
-def mean_w(generator: LoadedGenerator, seed: int) -> Tensor:
-    """Mean of MEAN_SAMPLES mapped latents [1, 1, w_dim] (Algorithm 1, line 1)."""
-    network = generator.network
-    z = torch.randn(MEAN_SAMPLES, network.z_dim, generator=torch_generator(seed, "mean w"))
-    c = torch.zeros(MEAN_SAMPLES, network.c_dim) if network.c_dim else None
-    device = network.mapping.w_avg.device
-    with torch.inference_mode():
-        w = network.map(z.to(device), None if c is None else c.to(device))[:, 0]
-    return w.mean(dim=0)[None, None].clone()

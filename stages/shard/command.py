@@ -1,5 +1,7 @@
 """`pipeline shard`."""
 
+from typing import Any
+
 import click
 
 from pipeline.options import RunOptions, config_options, run_options, show_summary
@@ -14,7 +16,7 @@ from stages.shard.config import ShardConfig
     help="Variant sets to include, separated by commas.  [default: the only one there is; or `none`]",
 )
 @click.option("--name", help="Name of the shard set.  [default: the variant sets' names]")
-def command(run: RunOptions, config: ShardConfig, variants: str | None, name: str | None) -> None:
+def command(run: RunOptions, config: ShardConfig, variants: str | None, name: str | None) -> dict[str, Any]:
     """Render samples and variants into training shards.
 
     \b
@@ -45,7 +47,9 @@ def command(run: RunOptions, config: ShardConfig, variants: str | None, name: st
         )
     name = check_name(name or "-".join(chosen) or config.base)
     stage = Shard(config, name, tuple(chosen), generator, run.limit, run.device, run.batch_size)
+    for writer in shard_formats(config.format).values():
+        writer.check(stage.info(build))
     with build.lock():
         execution = Execution(run.workers, run.scheduler, run.device)
         summary = run_stage(stage, build, execution, fresh=run.fresh)
-    show_summary(summary, run.as_json)
+    return show_summary(summary, run.as_json)

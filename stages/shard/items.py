@@ -1,6 +1,6 @@
 """Which images a shard set holds, and in which order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ from pipeline.build import Build
 from pipeline.errors import PipelineError
 from pipeline.ledger import data_digests
 from pipeline.seeds import seed_of
+from pipeline.shards import shard_formats
+from pipeline.shards.base import Layout
 from pipeline.store import read_attributes, read_rows
 from stages.shard.config import ShardConfig
 
@@ -21,6 +23,7 @@ BASE = -1  # stands for "the sample itself" where variant sets have their number
 class ShardPlan:
     """One shard: `rows` index latents.zarr where `origin` is BASE, else the variant set of that number."""
 
+    layout: Layout
     split: str
     index: int
     count: int
@@ -29,21 +32,74 @@ class ShardPlan:
     rows: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Items:
+    """Every image of a set; all arrays [M]. `source` is the row of samples.parquet an image comes from."""
+
+    origin: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    source: NDArray[np.int64]
+    split: NDArray[np.object_]
+
+
 def plan_shards(build: Build, config: ShardConfig, variants: Sequence[str], limit: int | None) -> list[ShardPlan]:
-    """Shuffle each split's images by the seed and cut them into shards of nearly equal size.
+    """Cut the images into shards, once for each layout that the formats want.
 
     Raises:
         PipelineError: there is nothing to put into shards.
     """
+    items = collect_items(build, config, variants, limit)
+    if len(items.rows) == 0:
+        raise PipelineError(f"there is nothing to put into shards in {build.root}: run `pipeline invert` first")
+    labels, classes = build.labels(config.label)
+    cuts: dict[Layout, Iterator[tuple[str, int, int, NDArray[np.int64]]]] = {
+        "shuffled": shuffled(items, config),
+        "by-class": by_class(items, labels, len(classes)),
+    }
+    plans: list[ShardPlan] = []
+    start = 0
+    for layout in sorted({writer.layout for writer in shard_formats(config.format).values()}):
+        for split, index, count, mine in cuts[layout]:
+            plans.append(ShardPlan(layout, split, index, count, start, items.origin[mine], items.rows[mine]))
+            start += len(mine)
+    return plans
+
+
+def shuffled(items: Items, config: ShardConfig) -> Iterator[tuple[str, int, int, NDArray[np.int64]]]:
+    """Shuffle each split by the seed and cut it into shards of nearly equal size."""
+    for split in pd.unique(pd.Series(items.split)):
+        mine = np.flatnonzero(items.split == split)
+        bits = np.random.PCG64(seed_of(config.seed, "shard order", str(split))).random_raw(len(mine))
+        mine = mine[np.argsort(bits, kind="stable")]
+        count = max(-(-len(mine) // config.samples_per_shard), min(config.min_shards, len(mine)))
+        for index, part in enumerate(np.array_split(mine, count)):
+            yield str(split), index, count, part
+
+
+def by_class(
+    items: Items, labels: NDArray[np.int64], classes: int
+) -> Iterator[tuple[str, int, int, NDArray[np.int64]]]:
+    """One shard for each class of a split, in the order of the samples."""
+    for split in pd.unique(pd.Series(items.split)):
+        for label in range(classes):
+            mine = np.flatnonzero((items.split == split) & (labels[items.source] == label))
+            if len(mine):
+                yield str(split), label, classes, mine
+
+
+def collect_items(build: Build, config: ShardConfig, variants: Sequence[str], limit: int | None) -> Items:
+    """Find the inverted samples and their valid variants."""
     samples = build.samples()
-    inverted = (samples["status"] == "ok").to_numpy()
+    inverted = samples["status"].isin(["ok", "poor"]).to_numpy()  # the images themselves are as good as any
     if limit is not None:
         inverted &= np.arange(len(samples)) < limit
-    origins, rows, splits = [], [], []
+    origins, rows, sources, splits = [], [], [], []
     if config.base != "none":
-        base = np.flatnonzero(inverted)
+        faithful = (samples["status"] == "ok").to_numpy()
+        base = np.flatnonzero(inverted if config.base == "original" else inverted & faithful)
         origins.append(np.full(len(base), BASE))
         rows.append(base)
+        sources.append(base)
         splits.append(samples["split"].to_numpy()[base])
     for number, name in enumerate(variants):
         path = build.variants_path(name)
@@ -52,24 +108,10 @@ def plan_shards(build: Build, config: ShardConfig, variants: Sequence[str], limi
         usable = np.flatnonzero((columns["valid"] == 1) & inverted[columns["source"]])
         origins.append(np.full(len(usable), number))
         rows.append(usable)
+        sources.append(columns["source"][usable])
         splits.append(np.full(len(usable), read_attributes(path)["split"]))
-    origin, row = (
-        np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64) for parts in (origins, rows)
+    origin, row, source = (
+        np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
+        for parts in (origins, rows, sources)
     )
-    split = np.concatenate(splits) if splits else np.empty(0, object)
-    plans: list[ShardPlan] = []
-    start = 0
-    for name in pd.unique(pd.Series(split)):
-        mine = np.flatnonzero(split == name)
-        order = np.argsort(
-            np.random.PCG64(seed_of(config.seed, "shard order", str(name))).random_raw(len(mine)),
-            kind="stable",
-        )
-        mine = mine[order]
-        count = max(-(-len(mine) // config.samples_per_shard), min(config.min_shards, len(mine)))
-        for index, part in enumerate(np.array_split(mine, count)):
-            plans.append(ShardPlan(str(name), index, count, start, origin[part], row[part]))
-            start += len(part)
-    if not plans:
-        raise PipelineError(f"there is nothing to put into shards in {build.root}: run `pipeline invert` first")
-    return plans
+    return Items(origin, row, source, np.concatenate(splits) if splits else np.empty(0, object))

@@ -1,6 +1,7 @@
 """The stage: latents and variants in, one shard of every format out."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipeline.config import digest_of
 from pipeline.devices import resolve_device
 from pipeline.files import remove, write_bytes
 from pipeline.generators import open_generator
-from pipeline.images import encode_png, to_uint8
+from pipeline.images import Pixels, to_uint8
 from pipeline.ledger import Record, data_digests
 from pipeline.outputs import Output, file_output
 from pipeline.shards import shard_formats
@@ -29,6 +30,7 @@ from stages.shard.config import ShardConfig
 from stages.shard.items import BASE, ShardPlan, plan_shards
 
 RENDER_BATCH = 64
+HELD = 256  # images rendered before the first of them is written
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Shard:
     device: str = "auto"
     batch_size: int | None = None
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     @property
     def name(self) -> str:
@@ -93,63 +95,77 @@ class Shard:
             licence=manifest.licence,
             homepage=manifest.homepage,
             description=manifest.description,
-            classes=build.reader.classes,
+            classes=build.labels(self.config.label)[1],
             resolution=network.resolution,
             latent_shape=(network.num_ws, network.w_dim) if self.config.latents else None,
+            originals=self.config.originals,
         )
 
     def paths(self, build: Build, plan: ShardPlan) -> dict[str, Path]:
-        """File of a shard in each format."""
+        """File of a shard in each format of its layout."""
         return {
             name: build.shards_path(self.shards_name)
             / writer.folder
             / writer.file_name(plan.split, plan.index, plan.count)
             for name, writer in shard_formats(self.config.format).items()
+            if writer.layout == plan.layout
         }
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Render the shard's images and write it in every format."""
         plan, info = self.plans(build)[chunk.index], self.info(build)
         (build.shards_path(self.shards_name) / "manifest.json").unlink(missing_ok=True)
-        samples = self.render(build, plan)
+        paths = self.paths(build, plan)
+        kinds: Counter[str] = Counter()
+        samples: Iterable[ShardSample] = self.render(build, plan, kinds)
+        if len(paths) > 1:
+            samples = list(samples)
         outputs = []
-        for name, path in self.paths(build, plan).items():
-            shard_formats(name)[name].write(path, samples, info)
-            outputs.append(file_output(build.root, path, len(samples)))
-        kinds = Counter(sample.kind for sample in samples)
-        return ChunkResult(outputs, details={"split": plan.split, "kinds": dict(kinds)})
+        for name, path in paths.items():
+            shard_formats(name)[name].write(path, samples, len(chunk), info)
+            outputs.append(file_output(build.root, path, len(chunk)))
+        return ChunkResult(outputs, details={"split": plan.split, "layout": plan.layout, "kinds": dict(kinds)})
 
-    def render(self, build: Build, plan: ShardPlan) -> list[ShardSample]:
-        """Samples of a shard in order, their images rendered in batches."""
-        table, classes = build.samples(), build.reader.classes
-        ids, labels, sources = (table[name].to_numpy() for name in ("id", "label", "source"))
-        made: dict[int, ShardSample] = {}
-        for origin in np.unique(plan.origin):
-            places = np.flatnonzero(plan.origin == origin)
-            rows = plan.rows[places]
-            facts = base_facts(rows) if origin == BASE else variant_facts(build, self.variants[origin], rows)
-            path = build.latents_path if origin == BASE else build.variants_path(self.variants[origin])
-            w = read_scattered(path, "w", rows)
-            if origin == BASE and self.config.base == "original":
-                images = [build.reader.load(sources[row]).pixels for row in rows]
-            else:
-                images = list(self.synthesize(w))
-            kind = self.config.base if origin == BASE else str(read_attributes(path)["mode"])
-            for i, place in enumerate(places):
-                source, partner, variant = (int(facts[name][i]) for name in ("source", "partner", "variant"))
-                suffix = "" if origin == BASE else f"-{self.variants[origin]}-{variant}"
-                made[int(place)] = ShardSample(
-                    id=f"{ids[source]}{suffix}",
-                    image=encode_png(images[i]),
-                    label=int(labels[source]),
-                    class_name=str(classes[labels[source]]),
-                    latent=w[i] if self.config.latents else None,
-                    source=str(ids[source]),
-                    kind=kind,
-                    partner=str(ids[partner]) if partner >= 0 else "",
-                    variant=variant,
-                )
-        return [made[place] for place in range(len(plan.rows))]
+    def render(self, build: Build, plan: ShardPlan, kinds: Counter[str]) -> Iterator[ShardSample]:
+        """Samples of a shard in order, rendered some at a time; counts them by kind."""
+        table = build.samples()
+        ids, sources = (table[name].to_numpy() for name in ("id", "source"))
+        labels, classes = build.labels(self.config.label)
+        for first in range(0, len(plan.rows), HELD):
+            origins, rows = plan.origin[first : first + HELD], plan.rows[first : first + HELD]
+            made: dict[int, ShardSample] = {}
+            for origin in np.unique(origins):
+                places = np.flatnonzero(origins == origin)
+                mine = rows[places]
+                name = "" if origin == BASE else self.variants[origin]
+                path = build.variants_path(name) if name else build.latents_path
+                facts = variant_facts(build, name, mine) if name else base_facts(mine)
+                kind = str(read_attributes(path)["mode"]) if name else self.config.base
+                kinds[kind] += len(places)
+                w = read_scattered(path, "w", mine)
+                originals = self.originals(build, sources[facts["source"]], kind)
+                images = originals if kind == "original" else list(self.synthesize(w))
+                for i, place in enumerate(places):
+                    source, partner, variant = (int(facts[key][i]) for key in ("source", "partner", "variant"))
+                    made[int(place)] = ShardSample(
+                        id=f"{ids[source]}-{name}-{variant}" if name else str(ids[source]),
+                        pixels=images[i],
+                        label=int(labels[source]),
+                        class_name=str(classes[labels[source]]),
+                        latent=w[i] if self.config.latents else None,
+                        source=str(ids[source]),
+                        kind=kind,
+                        partner=str(ids[partner]) if partner >= 0 else "",
+                        variant=variant,
+                        original_pixels=originals[i] if self.config.originals else None,
+                    )
+            yield from (made[place] for place in range(len(rows)))
+
+    def originals(self, build: Build, sources: NDArray[np.object_], kind: str) -> list[Pixels]:
+        """The sources' own pixels, where the set shows them."""
+        if kind != "original" and not self.config.originals:
+            return []
+        return [build.reader.load(str(source)).pixels for source in sources]
 
     def synthesize(self, w: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Render w+ [B, num_ws, w_dim] as pixels uint8 [B, H, W, 3]."""
@@ -165,7 +181,8 @@ class Shard:
         files = [shard_file(build, root, record, output) for record in records for output in record["outputs"]]
         kinds: Counter[str] = Counter()
         for record in records:
-            kinds.update(record["details"]["kinds"])
+            if record["details"]["layout"] == records[0]["details"]["layout"]:  # another layout holds the same
+                kinds.update(record["details"]["kinds"])
         keep = {root / file.path for file in files}
         for writer in shard_formats(self.config.format).values():
             folder = root / writer.folder

@@ -1,5 +1,7 @@
 """`pipeline train-generator`."""
 
+from typing import Any
+
 import click
 
 from pipeline.options import config_options, show_summary
@@ -24,7 +26,7 @@ def command(
     fresh: bool,
     as_json: bool,
     config: TrainGeneratorConfig,
-) -> None:
+) -> dict[str, Any]:
     """Train a StyleGAN2 on a dataset's training split.
 
     Writes BUILD/generator: weights with a manifest, sample grids, and how good they were while it trained.
@@ -74,5 +76,5 @@ def command(
                 on_progress=on_progress,
                 init=None if init is None else Path(init),
             )
-        manifest = write_manifest(folder, target.manifest.name, config)
-    show_summary({"generator": str(manifest), "grids": str(folder / "grids"), **quality}, as_json)
+        manifest = write_manifest(folder, target.manifest.name, pixels.shape[1], config)
+    return show_summary({"generator": str(manifest), "grids": str(folder / "grids"), **quality}, as_json)

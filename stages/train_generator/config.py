@@ -3,26 +3,29 @@
 from dataclasses import dataclass
 
 from pipeline.config import option
+from pipeline.errors import PipelineError
 
 
 @dataclass(frozen=True)
 class TrainGeneratorConfig:
     """Defaults are those of the shipped color-digits generator."""
 
-    images: int = option(115_000, "real images shown to the discriminator in all")
-    channels: str = option("64,64,48,16", "feature channels from 4x4 up to the full resolution")
-    discriminator_channels: str = option("16,32,64,128", "feature channels from the full resolution to 4x4")
+    images: int = option(320_000, "real images shown to the discriminator in all")
+    channels: str = option("", "feature channels from 4x4 up to the full resolution; empty: by resolution")
+    discriminator_channels: str = option(
+        "", "feature channels from the full resolution to 4x4; empty: by resolution"
+    )
     z_dim: int = option(64, "size of z and of w")
     mapping_layers: int = option(4, "fully connected layers from z to w")
     train_batch: int = option(32, "images in a training step")
     learning_rate: float = option(0.0025, "Adam's step size for both networks")
     decay_from: float = option(
-        0.5, "share of the run after which the step size falls linearly to zero", at_least=0, at_most=0.99
+        0.6, "share of the run after which the step size falls linearly to zero", at_least=0, at_most=0.99
     )
     r1_gamma: float = option(0.3, "weight of the R1 gradient penalty")
     r1_interval: int = option(16, "steps from one R1 penalty to the next")
     style_mixing: float = option(0.9, "probability that an image is rendered from two w")
-    ema_half_life: int = option(5_000, "images after which an old weight counts half in the average")
+    ema_half_life: int = option(10_000, "images after which an old weight counts half in the average")
     augment: float = option(
         0.7,
         "probability that the discriminator sees an image (real or generated) turned, scaled and shifted",
@@ -33,3 +36,43 @@ class TrainGeneratorConfig:
     snapshot: int = option(10_000, "images from one checkpoint, sample grid and quality measure to the next")
     judge_epochs: int = option(20, "epochs the judge of the quality is trained", at_least=1)
     seed: int = option(0, "seed of everything random")
+
+
+def channel_counts(config: TrainGeneratorConfig, resolution: int) -> tuple[list[int], list[int]]:
+    """Channels of the generator from 4x4 up, and of the discriminator from the full resolution down.
+
+    Where the settings are silent: a small network that a CPU can train up to 32x32, and StyleGAN2's official
+    widths, min(512, 16384 / resolution), above.
+
+    Raises:
+        PipelineError: the settings are not whole numbers, one for each resolution from 4x4 up.
+    """
+    sizes = [4 << i for i in range((resolution // 4).bit_length())]
+    if sizes[-1] != resolution:
+        raise PipelineError(
+            f"a StyleGAN2 renders 4, 8, 16, … pixels, and the dataset's images have {resolution}: "
+            f"set 'resolution' in its manifest to a power of two"
+        )
+    if resolution <= 32:
+        up, down = [*[64, 64, 48][: len(sizes) - 1], 16], [16, 32, 64, 128][-len(sizes) :]
+    else:
+        up = [min(512, 16384 // size) for size in sizes]
+        down = up[::-1]
+    if config.channels:
+        up = parse_channels("--channels", config.channels, len(sizes))
+    if config.discriminator_channels:
+        down = parse_channels("--discriminator-channels", config.discriminator_channels, len(sizes))
+    return up, down
+
+
+def parse_channels(flag: str, text: str, count: int) -> list[int]:
+    """Parse "64,64,48,16"; raise PipelineError unless that is `count` positive whole numbers."""
+    try:
+        channels = [int(part) for part in text.split(",")]
+    except ValueError:
+        channels = []
+    if len(channels) != count or min(channels) < 1:
+        raise PipelineError(
+            f"{flag} {text}: {2 << count}x{2 << count} images need {count} numbers, one for each size from 4x4"
+        )
+    return channels

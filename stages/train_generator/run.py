@@ -11,11 +11,10 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
-from pipeline.errors import PipelineError
+from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.files import atomic_write, sha256_file, write_bytes
 from pipeline.images import grid, to_float, to_uint8
 from pipeline.seeds import torch_generator
-from stages.train_generator.checkpoint import load_checkpoint, save_checkpoint
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import Judge
 from stages.train_generator.training import Trainer
@@ -35,29 +34,21 @@ def train(
     on_progress: Callable[[int, dict[str, float]], None],
     init: Path | None = None,
 ) -> dict[str, Any]:
-    """Train on images uint8 [N, H, W, 3]; return the quality of the generator that is kept.
-
-    That is the snapshot with the lowest Frechet distance, as is the custom.
+    """Train on images uint8 [N, H, W, 3]; return the quality of the generator at the end.
 
     Writes `checkpoint.safetensors`, `metrics.jsonl`, `grids/*.png` and `generator.safetensors` to `folder`,
     and continues from the checkpoint that is there. `init` is a checkpoint of an earlier training to begin from.
     """
-    if images.shape[1] != 4 << (len(config.channels.split(",")) - 1):
-        raise PipelineError(
-            f"--channels {config.channels}: {images.shape[1]}x{images.shape[1]} images need "
-            f"{(images.shape[1] // 4).bit_length()} numbers, one for each resolution from 4x4 up"
-        )
     trainer = Trainer(config, images.shape[1], device)
     checkpoint = folder / "checkpoint.safetensors"
     metrics_path = folder / "metrics.jsonl"
     metrics: list[dict[str, Any]] = []
     if checkpoint.is_file():
-        load_checkpoint(trainer, key, checkpoint)
+        trainer.step = load_checkpoint(checkpoint, key, trainer.networks, trainer.optimizers)
         metrics = [json.loads(line) for line in metrics_path.read_text().splitlines()]
         metrics = [row for row in metrics if row["images"] <= trainer.images_seen]
     elif init is not None:
-        load_checkpoint(trainer, None, init)
-        trainer.step = 0
+        load_checkpoint(init, None, trainer.networks, trainer.optimizers)
     judge = Judge(
         to_float(images.numpy()).to(device), labels.to(device), num_classes, config.seed, config.judge_epochs
     )
@@ -70,13 +61,12 @@ def train(
         if trainer.images_seen // config.snapshot > before or trainer.images_seen >= config.images:
             quality = judge.measure(trainer.G_ema, device)
             metrics.append({"images": trainer.images_seen, **quality.as_dict(), **losses})
-            if metrics[-1]["frechet"] == min(row["frechet"] for row in metrics):
-                save_generator(trainer, folder / "generator.safetensors")
+            save_generator(trainer, folder / "generator.safetensors")
             write_grid(trainer, folder / "grids" / f"{trainer.images_seen:08d}.png")
             write_bytes(metrics_path, "".join(json.dumps(row) + "\n" for row in metrics).encode())
-            save_checkpoint(trainer, key, checkpoint)
+            save_checkpoint(checkpoint, key, trainer.step, trainer.networks, trainer.optimizers)
     return {
-        **min(metrics, key=lambda row: row["frechet"]),
+        **metrics[-1],
         "frechet_real_real": round(judge.real_real, 4),
         "confidence_real": round(judge.real_confidence, 4),
     }
@@ -97,12 +87,11 @@ def write_grid(trainer: Trainer, path: Path) -> None:
         Image.fromarray(grid(to_uint8(images), columns=16)).save(file, format="PNG")
 
 
-def write_manifest(folder: Path, dataset: str, config: TrainGeneratorConfig) -> Path:
+def write_manifest(folder: Path, dataset: str, resolution: int, config: TrainGeneratorConfig) -> Path:
     """Declare the trained generator, so that `--generator PATH` takes it; return the manifest's path."""
     import tomli_w
 
     weights = folder / "generator.safetensors"
-    sizes = [4 << i for i in range(len(config.channels.split(",")))]
     default = TrainGeneratorConfig()
     changed = [
         f" --{f.name.replace('_', '-')} {getattr(config, f.name)}"
@@ -115,8 +104,8 @@ def write_manifest(folder: Path, dataset: str, config: TrainGeneratorConfig) -> 
         "family": "stylegan2",
         "weights": weights.name,
         "sha256": sha256_file(weights),
-        "resolution": sizes[-1],
-        "fine_layers": list(range(2 * len(sizes)))[-FINE_LAYERS:],
+        "resolution": resolution,
+        "fine_layers": list(range(2 * resolution.bit_length() - 4))[-FINE_LAYERS:],
         "command": f"pipeline train-generator --dataset {dataset}" + "".join(changed),
     }
     path = folder / "generator.toml"

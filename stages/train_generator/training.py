@@ -7,12 +7,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.devices import channels_last
 from pipeline.generators.stylegan2 import StyleGAN2
 from pipeline.seeds import seed_of, torch_generator
-from stages.train_generator.config import TrainGeneratorConfig
+from stages.train_generator.config import TrainGeneratorConfig, channel_counts
 from stages.train_generator.discriminator import Discriminator
 
 
@@ -20,7 +20,7 @@ class Trainer:
     """Both networks, their optimisers and the averaged generator G_ema."""
 
     def __init__(self, config: TrainGeneratorConfig, resolution: int, device: torch.device):
-        channels = [int(c) for c in config.channels.split(",")]
+        channels, discriminator_channels = channel_counts(config, resolution)
         resolutions = [4 << i for i in range(len(channels))]
         self.config, self.device, self.step = config, device, 0
         with torch.random.fork_rng(devices=[]):
@@ -30,7 +30,7 @@ class Trainer:
                 StyleGAN2(resolution, sizes, config.z_dim, config.z_dim, mapping_layers=config.mapping_layers)
                 for _ in range(2)
             )
-            self.D = Discriminator([int(c) for c in config.discriminator_channels.split(",")])
+            self.D = Discriminator(discriminator_channels)
         self.G_ema.load_state_dict(self.G.state_dict())
         self.G_ema.requires_grad_(False)
         for net in (self.G, self.G_ema, self.D):
@@ -40,6 +40,16 @@ class Trainer:
         self.opt_D = torch.optim.Adam(
             self.D.parameters(), lr=config.learning_rate * lazy, betas=(0.0, 0.99**lazy), eps=1e-8
         )
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds of networks."""
+        return {"G": self.G, "G_ema": self.G_ema, "D": self.D}
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """What a checkpoint holds of optimisers."""
+        return {"opt_G": self.opt_G, "opt_D": self.opt_D}
 
     @property
     def images_seen(self) -> int:

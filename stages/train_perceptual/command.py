@@ -1,5 +1,7 @@
 """`pipeline train-perceptual`."""
 
+from typing import Any
+
 import click
 
 from pipeline.options import config_options, show_summary
@@ -11,7 +13,7 @@ from stages.train_perceptual.config import TrainPerceptualConfig
 @click.option("--build", help="Build directory.  [default: builds/DATASET]")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 @config_options(TrainPerceptualConfig)
-def command(dataset: str, build: str | None, as_json: bool, config: TrainPerceptualConfig) -> None:
+def command(dataset: str, build: str | None, as_json: bool, config: TrainPerceptualConfig) -> dict[str, Any]:
     """Train the small perceptual net on a dataset's training split, without labels.
 
     Writes BUILD/perceptual: weights with a manifest. One image in ten is held out to measure it.
@@ -54,7 +56,7 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
             "command": f"pipeline train-perceptual --dataset {dataset}",
         }
         write_bytes(folder / "perceptual.toml", tomli_w.dumps(content).encode())
-    show_summary(
+    return show_summary(
         {
             "perceptual": str(folder / "perceptual.toml"),
             "held_out_choices_right": round(right, 4),

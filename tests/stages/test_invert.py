@@ -11,91 +11,78 @@ from torch import Tensor
 
 from pipeline.build import open_build
 from pipeline.generators import open_generator
+from pipeline.images import to_float, to_uint8
 from pipeline.perceptual import load_perceptual
 from pipeline.seeds import normal_rows, seed_of
 from pipeline.store import read_rows
 from stages.invert.config import InvertConfig
-from stages.invert.losses import LOSSES
-from stages.invert.solver import minimise, step_scale
-from stages.invert.stage import mean_w
+from stages.invert.fit import is_poor, mean_w
+from stages.invert.losses import Algorithm1, Projection
 from tests.conftest import Tiny, run_pipeline, write_manifest
 
 
-def problem(tiny: Tiny, count: int = 3) -> tuple[Tensor, Tensor]:
-    """Images [count, 3, 32, 32] and codes to start from."""
-    rng = torch.Generator().manual_seed(0)
-    return torch.rand(count, 3, 32, 32, generator=rng) * 2 - 1, torch.randn(count, 8, 16, generator=rng)
+def projection(tiny: Tiny, config: InvertConfig, kind: type[Projection]) -> tuple[Projection, Tensor, Tensor]:
+    """A projection of three random images that sit in slots, the images, and codes."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    generator, net = open_generator(str(tiny.generator)), load_perceptual(str(tiny.perceptual))
+    w = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(0))
+    problem = kind(config, generator, net, pixels, ["a", "b", "c"], torch.zeros(3, 8, 16))
+    problem.resize(3)
+    problem.enter(torch.arange(3), torch.arange(3))
+    return problem, to_float(pixels), w
 
 
-def test_lpips_loss_is_lpips_plus_l1(tiny: Tiny) -> None:
-    images, w = problem(tiny)
-    generator, perceptual = open_generator(str(tiny.generator)), load_perceptual(str(tiny.perceptual))
-    config = InvertConfig(pixel_weight=3.0, feature_weight=0.5)
-    loss = LOSSES["lpips"](config, generator, perceptual, perceptual.target(images), ["a", "b", "c"])(w, 0)
-    rendered = generator.network.synthesize(w)
-    expected = 3.0 * (rendered - images).abs().mean(dim=(1, 2, 3)) + 0.5 * perceptual.distance(
-        rendered, perceptual.target(images)
+def test_projection_loss_is_lpips_plus_l1(tiny: Tiny) -> None:
+    config = InvertConfig(pixel_weight=3.0, feature_weight=0.5, smoothing=1e-6)
+    problem, images, w = projection(tiny, config, Projection)
+    rendered = problem.generator.network.synthesize(w)
+    net = problem.perceptual
+    expected = 3.0 * (rendered - images).abs().mean(dim=(1, 2, 3)) + 0.5 * net.distance(
+        rendered, net.target(images)
     )
-    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(problem.loss(w, torch.zeros(3)), expected)
 
 
 def test_algorithm1_loss_is_lines_3_to_8(tiny: Tiny) -> None:
-    images, w = problem(tiny)
-    generator, net = open_generator(str(tiny.generator)), load_perceptual(str(tiny.perceptual))
     config = InvertConfig(method="algorithm1", pixel_weight=1.0, feature_weight=1.0, mixing_weight=0.2, steps=5)
-    step = 3
-    loss = LOSSES["algorithm1"](config, generator, net, net.target(images), ["a", "b", "c"])(w, step)
+    problem, images, w = projection(tiny, config, Algorithm1)
+    steps = torch.tensor([3, 0, 4])
+    network, net = problem.generator.network, problem.perceptual
     expected = []
     for i, name in enumerate("abc"):
         x, code = images[i : i + 1], w[i : i + 1]
-        z = normal_rows((5, 12), [seed_of(0, "algorithm1", name)])[:, step]
-        mixed = torch.cat([code[:, :4], generator.network.map(z)[:, 4:]], dim=1)
-        x_hat, x_mix = generator.network.synthesize(code), generator.network.synthesize(mixed)
+        z = normal_rows((5, 12), [seed_of(0, "algorithm1", name)])[:, steps[i]]
+        mixed = torch.cat([code[:, :4], network.map(z)[:, 4:]], dim=1)
+        x_hat, x_mix = network.synthesize(code), network.synthesize(mixed)
         total = (x_hat - x).square().mean()
         for a, a_hat, a_mix in zip(net.activations(x), net.activations(x_hat), net.activations(x_mix), strict=True):
             total = total + (a_hat - a).square().mean() + 0.2 * (a_mix - a).square().mean()
         expected.append(total)
-    torch.testing.assert_close(loss, torch.stack(expected))
+    torch.testing.assert_close(problem.loss(w, steps), torch.stack(expected))
 
 
 def test_the_gradient_of_algorithm1_reaches_only_coarse_layers_through_the_mix(tiny: Tiny) -> None:
-    images, w = problem(tiny)
-    generator, net = open_generator(str(tiny.generator)), load_perceptual(str(tiny.perceptual))
     config = InvertConfig(method="algorithm1", pixel_weight=0, feature_weight=0, mixing_weight=1.0, steps=1)
+    problem, _, w = projection(tiny, config, Algorithm1)
     w.requires_grad_(True)
-    loss = LOSSES["algorithm1"](config, generator, net, net.target(images), ["a", "b", "c"])(w, 0)
-    (gradient,) = torch.autograd.grad(loss.sum(), w)
+    (gradient,) = torch.autograd.grad(problem.loss(w, torch.zeros(3, dtype=torch.int64)).sum(), w)
     assert (gradient[:, 4:] == 0).all()
     assert (gradient[:, :4] != 0).any()
 
 
-def test_the_solver_finds_the_minimum_of_each_sample() -> None:
-    target = torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0))
-    found = minimise(lambda w, _: (w - target).abs().sum(dim=(1, 2)), torch.zeros(5, 2, 3), 200, 0.1)
-    torch.testing.assert_close(found, target, atol=0.02, rtol=0)
-
-
-def test_a_diverging_sample_does_not_touch_its_neighbours() -> None:
-    target = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0))
-
-    def loss(bad: float) -> Tensor:
-        scale = torch.tensor([1.0, bad, 1.0])
-        return minimise(lambda w, _: scale * (w - target).square().sum(dim=(1, 2)), torch.zeros(3, 2, 3), 20, 0.1)
-
-    alone, beside = loss(1.0), loss(float("nan"))
-    assert torch.equal(alone[[0, 2]], beside[[0, 2]])
-    assert not torch.isfinite(beside[1]).any()
-
-
-def test_the_step_size_falls_in_the_last_quarter() -> None:
-    assert [step_scale(p) for p in (0.0, 0.5, 0.75, 0.875)] == [1.0, 1.0, 1.0, 0.5]
+def test_slots_that_are_kept_keep_their_targets(tiny: Tiny) -> None:
+    problem, _, w = projection(tiny, InvertConfig(), Projection)
+    before = problem.loss(w, torch.zeros(3))
+    problem.keep(torch.tensor([2, 0]))
+    torch.testing.assert_close(problem.loss(w[[2, 0]], torch.zeros(2)), before[[2, 0]])
 
 
 def test_mean_w_is_the_mean_of_mapped_latents(tiny: Tiny) -> None:
     generator = open_generator(str(tiny.generator))
     z = torch.randn(40_000, 12, generator=torch.Generator().manual_seed(5))
     expected = generator.network.map(z)[:, 0].mean(dim=0)
-    torch.testing.assert_close(mean_w(generator, 0)[0, 0], expected, atol=0.02, rtol=0)
+    torch.testing.assert_close(mean_w(generator, 0)[0], expected.expand(8, -1), atol=0.02, rtol=0)
 
 
 @pytest.mark.parametrize("method", ["lpips", "algorithm1"])
@@ -110,7 +97,9 @@ def test_more_steps_come_closer(tmp_path: Path, tiny: Tiny, method: str) -> None
 
 def test_samples_that_diverge_are_recorded(tmp_path: Path, tiny: Tiny) -> None:
     build = tmp_path / "b"
-    summary = run_pipeline(*tiny.invert(build, "--learning-rate", "1e30", "--json", limit=16)).json
+    summary = run_pipeline(
+        *tiny.invert(build, "--method", "algorithm1", "--learning-rate", "1e30", "--json", limit=16)
+    ).json
     assert (summary["done"], summary["failed"]) == (16, 16)
     samples = open_build(build).samples()
     assert set(samples["error"][:16]) == {"the optimisation diverged (not a finite number)"}
@@ -165,3 +154,35 @@ def test_bad_images_among_good_ones(tmp_path: Path, tiny: Tiny) -> None:
     assert "the file is empty" in (build / "report" / "index.html").read_text()
     status = run_pipeline("status", "--build", build)
     assert "failed: train-cat-1: the file is empty" in status.out
+
+
+def test_what_is_poor_is_far_beyond_the_others() -> None:
+    distances = np.exp(np.random.default_rng(0).normal(-5, 0.5, 200)).astype(np.float32)
+    distances[[3, 70]] = 0.5
+    assert np.flatnonzero(is_poor(distances, 6.0)).tolist() == [3, 70]
+    assert not is_poor(distances[:8], 6.0).any()  # too few to tell
+    assert not is_poor(np.full(100, np.nan, np.float32), 6.0).any()
+
+
+def test_an_image_far_off_the_manifold_is_marked_and_kept_out_of_variants(tmp_path: Path) -> None:
+    folder = tmp_path / "images" / "cat"
+    folder.mkdir(parents=True)
+    generator = open_generator("color-digits").network
+    z = torch.randn(31, generator.z_dim, generator=torch.Generator().manual_seed(0))
+    on_manifold = to_uint8(generator.synthesize(generator.map(z)))
+    noise = np.random.default_rng(0).integers(0, 2, (1, 32, 32, 3)).astype(np.uint8) * 255
+    for i, image in enumerate(np.concatenate([on_manifold, noise])):
+        Image.fromarray(image).save(folder / f"{i:02d}.png")
+    manifest = write_manifest(tmp_path / "m.toml", name="m", format="folder", resolution=32, root="images")
+    build = tmp_path / "b"
+    networks = ["--generator", "color-digits", "--perceptual", "color-digits"]
+    invert = ["invert", "--dataset", manifest, "--build", build, *networks, "--steps", "15", "--workers", "0"]
+    summary = run_pipeline(*invert, "--json").json
+    assert (summary["poor"], summary["retried"]) == (1, 1)
+    samples = open_build(build).samples()
+    assert samples["status"].tolist() == ["ok"] * 31 + ["poor"]
+    made = run_pipeline("augment", "--build", build, "--variants", "1", "--workers", "0", "--json").json
+    assert made["valid"] == 31
+    asked = ["--include-poor", "--name", "all"]
+    made = run_pipeline("augment", "--build", build, "--variants", "1", "--workers", "0", *asked, "--json").json
+    assert made["valid"] == 32

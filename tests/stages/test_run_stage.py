@@ -32,11 +32,11 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, tiny: Tiny) -> None:
     build = tmp_path / "b"
     run_pipeline(*tiny.invert(build, limit=16))
     before = read_rows(build / "latents.zarr", ["w"], 0, 16)["w"]
-    refused = run_pipeline(*tiny.invert(build, "--learning-rate", "0.05", limit=16, steps=5))
+    refused = run_pipeline(*tiny.invert(build, "--tolerance", "0.05", limit=16, steps=5))
     assert refused.code == 2
-    assert "learning_rate: 0.1 → 0.05; steps: 4 → 5" in refused.err
+    assert "steps: 4 → 5; tolerance: 0.02 → 0.05" in refused.err
     np.testing.assert_array_equal(read_rows(build / "latents.zarr", ["w"], 0, 16)["w"], before)
-    fresh = run_pipeline(*tiny.invert(build, "--learning-rate", "0.05", "--fresh", "--json", limit=16, steps=5))
+    fresh = run_pipeline(*tiny.invert(build, "--tolerance", "0.05", "--fresh", "--json", limit=16, steps=5))
     assert fresh.json["computed"] == 16
     assert not np.array_equal(read_rows(build / "latents.zarr", ["w"], 0, 16)["w"], before)
 

@@ -1,11 +1,17 @@
 """Shard sets: what they hold, and what is refused."""
 
+import io
 import json
+import tarfile
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from pipeline.build import open_build
 from tests.conftest import run_pipeline
 
 
@@ -77,7 +83,7 @@ def test_the_manifest_names_the_settings_by_their_key(build: Path) -> None:
     [
         ([], "which variants? name some with --variants; here are: mix, randmix"),
         (["--variants", "natra"], "no variant set named natra"),
-        (["--variants", "mix", "--format", "zip"], "known formats are webdataset, parquet"),
+        (["--variants", "mix", "--format", "zip"], "known formats are webdataset, parquet, dmat"),
         (["--variants", "none", "--base", "none"], "nothing to put into shards"),
         (["--variants", "mix", "--name", ".."], "cannot be a name"),
     ],
@@ -86,3 +92,23 @@ def test_bad_settings(finished_build: Path, extra: list[str], words: str) -> Non
     done = run_pipeline("shard", "--build", finished_build, "--workers", "0", *extra)
     assert done.code == 2
     assert words in done.err
+
+
+def test_the_originals_and_one_file_a_class(build: Path) -> None:
+    table = shard(build, "--variants", "mix", "--base", "reconstruction", "--originals",
+                  "--format", "parquet,webdataset,dmat")  # fmt: skip
+    samples = pd.read_parquet(build / "samples.parquet").set_index("id")
+    reader = open_build(build).reader
+    for _, row in table.iloc[::7].iterrows():
+        pixels = np.asarray(Image.open(io.BytesIO(row["original"]["bytes"])))
+        np.testing.assert_array_equal(pixels, reader.load(samples.loc[row["source"], "source"]).pixels)
+    assert set(table["kind"]) == {"reconstruction", "mix"}
+    folder = build / "shards" / "set" / "dmat"
+    for split in ("train", "test"):
+        of_split = table[table["source"].map(samples["split"]) == split]
+        counts = {int(path.stem): len(h5py.File(path)["images"]) for path in (folder / split).glob("*.h5")}
+        assert counts == of_split["label"].value_counts().to_dict()
+    assert run_pipeline("verify", "--build", build).code == 0
+    with tarfile.open(next((build / "shards" / "set" / "wds").glob("*.tar"))) as tar:
+        first = tar.getnames()[:5]
+    assert [name.split(".", 1)[1] for name in first] == ["png", "cls", "json", "w.npy", "original.png"]

@@ -42,7 +42,7 @@ def test_fine_layers_must_exist(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_an_unknown_family_is_named(tiny: Tiny, tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="known are stylegan2"):
+    with pytest.raises(ManifestError, match="known are stylegan1, stylegan2"):
         open_generator(manifest_of(tiny, tmp_path, family="stylegan9"))
 
 

@@ -5,21 +5,18 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 
 from pipeline.errors import WeightsError
 from pipeline.generators import Generator, StyleGAN2, load_generator
 from tests.conftest import DATA, Tiny
+from tests.reference import reference
 
 FILES = sorted(DATA.glob("dev-stylegan2ada-*.safetensors"))
 
 
 def parts(path: Path) -> tuple[StyleGAN2, dict[str, torch.Tensor], dict[str, Any]]:
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        facts = {k: None if v == "None" else v for k, v in file.metadata().items()}
-    state = {name.removeprefix("state/"): t for name, t in tensors.items() if name.startswith("state/")}
-    io = {name.removeprefix("io/"): t for name, t in tensors.items() if name.startswith("io/")}
+    state, io, said = reference(path.stem)
+    facts = {k: None if v == "None" else v for k, v in said.items()}
     clamp = facts["conv_clamp"]
     return StyleGAN2.from_state_dict(state, conv_clamp=None if clamp is None else float(clamp)), io, facts
 
@@ -104,3 +101,40 @@ def test_a_generator_loads_by_manifest_and_by_weights(tiny: Tiny) -> None:
     by_manifest = load_generator(str(tiny.generator))
     by_weights = load_generator(str(tiny.generator.with_suffix(".safetensors")))
     assert torch.equal(by_manifest.map(z), by_weights.map(z))
+
+
+@pytest.mark.parametrize(
+    ("resolution", "channel_base", "options"),
+    [
+        (1024, 32768, {}),  # config F
+        (256, 16384, {}),
+        (512, 32768, {"mapping_layers": 2}),  # auto
+        (32, 32768, {"mapping_layers": 2, "c_dim": 10}),  # cifar, conditional
+    ],
+)
+def test_official_sizes_fit_together(resolution: int, channel_base: int, options: dict[str, int]) -> None:
+    channels = {4 << i: min(channel_base // (4 << i), 512) for i in range(resolution.bit_length() - 2)}
+    with torch.device("meta"):
+        network = StyleGAN2(resolution, channels, conv_clamp=256, **options)
+        c = torch.zeros(2, network.c_dim) if network.c_dim else None
+        w = network.map(torch.randn(2, 512), c, truncation_psi=0.7, truncation_cutoff=8)
+        reached = network.activations(w, 5)
+        image = network.resume(reached, w, 5)
+    assert w.shape == (2, 2 * resolution.bit_length() - 4, 512)
+    assert reached.features.shape == (2, channels[32], 32, 32)
+    assert reached.rgb is not None
+    assert reached.rgb.shape == (2, 3, 16, 16)
+    assert image.shape == (2, 3, resolution, resolution)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resolution", [256, 1024])
+def test_official_sizes_run(resolution: int) -> None:
+    channels = {4 << i: min(32768 // (4 << i), 512) for i in range(resolution.bit_length() - 2)}
+    network = StyleGAN2(resolution, channels, conv_clamp=256).eval().requires_grad_(False)
+    w = network.map(torch.randn(1, 512)).clone().requires_grad_(True)
+    image = network.synthesize(w)
+    (gradient,) = torch.autograd.grad(image.square().mean(), w)
+    assert image.shape == (1, 3, resolution, resolution)
+    assert torch.isfinite(image).all()
+    assert torch.isfinite(gradient).all()

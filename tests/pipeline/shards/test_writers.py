@@ -1,12 +1,13 @@
 """Writers are deterministic and leave nothing half done."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError
-from pipeline.images import encode_png
 from pipeline.shards import FORMATS, shard_formats
 from pipeline.shards.base import ShardInfo, ShardSample
 from pipeline.shards.manifest import check_manifest, write_manifest
@@ -16,7 +17,7 @@ INFO = ShardInfo("set", "data", "", "", "", ("a", "b"), 4, (2, 3))
 
 def sample(i: int) -> ShardSample:
     rng = np.random.default_rng(i)
-    image = encode_png(rng.integers(0, 255, (4, 4, 3)).astype(np.uint8))
+    image = rng.integers(0, 255, (4, 4, 3)).astype(np.uint8)
     return ShardSample(
         f"s-{i}", image, i % 2, "ab"[i % 2], rng.normal(size=(2, 3)).astype("f4"), f"s-{i}", "x", "", -1
     )
@@ -26,7 +27,7 @@ def sample(i: int) -> ShardSample:
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path, name: str) -> None:
     writer = shard_formats(name)[name]
     for target in ("one", "two"):
-        writer.write(tmp_path / target, [sample(i) for i in range(5)], INFO)
+        writer.write(tmp_path / target, [sample(i) for i in range(5)], 5, INFO)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
@@ -35,12 +36,12 @@ def test_a_failure_in_mid_write_leaves_nothing(tmp_path: Path, name: str) -> Non
     writer = shard_formats(name)[name]
     bad = [sample(0), None]
     with pytest.raises(AttributeError):
-        writer.write(tmp_path / "shard", bad, INFO)  # type: ignore[list-item]
+        writer.write(tmp_path / "shard", bad, 2, INFO)  # type: ignore[list-item]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_format_is_named() -> None:
-    with pytest.raises(PipelineError, match="--format zip: known formats are webdataset, parquet"):
+    with pytest.raises(PipelineError, match="--format zip: known formats are webdataset, parquet, dmat"):
         shard_formats("webdataset,zip")
 
 
@@ -58,3 +59,24 @@ def test_manifest_notices_every_change(tmp_path: Path) -> None:
         "b is missing",
         "c does not belong to the set",
     ]
+
+
+def test_dmat_is_what_the_authors_loader_expects(tmp_path: Path) -> None:
+    writer = shard_formats("dmat")["dmat"]
+    samples = [sample(i) for i in range(70)]  # more than a batch
+    writer.write(tmp_path / writer.file_name("train", 3, 10), iter(samples), 70, INFO)
+    with h5py.File(tmp_path / "train" / "3.h5") as file:
+        assert set(file) == {"images", "latents"}
+        images, latents = file["images"][:], file["latents"][:]
+    assert images.dtype == latents.dtype == np.float32
+    assert images.shape == (70, 3, 4, 4)
+    np.testing.assert_allclose(images[69], samples[69].pixels.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+    np.testing.assert_array_equal(latents[69], samples[69].latent)
+
+
+def test_dmat_refuses_what_it_cannot_hold() -> None:
+    writer = shard_formats("dmat")["dmat"]
+    with pytest.raises(PipelineError, match="10 classes at most, and data has 11"):
+        writer.check(replace(INFO, classes=tuple("abcdefghijk")))
+    with pytest.raises(PipelineError, match="leave out --no-latents"):
+        writer.check(replace(INFO, latent_shape=None))

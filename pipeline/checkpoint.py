@@ -1,34 +1,38 @@
 """Everything a training run needs to go on, in one safetensors file."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from pipeline.devices import channels_last
 from pipeline.errors import BuildError
 from pipeline.files import write_bytes
-from stages.train_generator.training import Trainer
 
 
-def save_checkpoint(trainer: Trainer, key: str, path: Path) -> None:
-    """Write networks, averages, optimiser moments and the step; `key` identifies the settings."""
+def save_checkpoint(
+    path: Path, key: str, step: int, networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
+) -> None:
+    """Write weights, buffers, optimiser moments and the step; `key` identifies the settings."""
     tensors: dict[str, Tensor] = {}
-    for name, net in (("G", trainer.G), ("G_ema", trainer.G_ema), ("D", trainer.D)):
+    for name, net in networks.items():
         tensors |= {f"{name}/{k}": v.cpu().contiguous() for k, v in net.state_dict().items()}
-    for name, optimizer in (("opt_G", trainer.opt_G), ("opt_D", trainer.opt_D)):
+    for name, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}/{index}/{k}": v.cpu().contiguous() for k, v in state.items()}
-    write_bytes(path, save(tensors, metadata={"key": key, "step": json.dumps(trainer.step)}))
+    write_bytes(path, save(tensors, metadata={"key": key, "step": json.dumps(step)}))
 
 
-def load_checkpoint(trainer: Trainer, key: str | None, path: Path) -> None:
-    """Restore `trainer` to what `save_checkpoint` wrote; without a key, any checkpoint of the same sizes will do.
+def load_checkpoint(
+    path: Path, key: str | None, networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
+) -> int:
+    """Restore what `save_checkpoint` wrote and return the step; without a key, any of the same sizes will do.
 
     Raises:
-        BuildError: the checkpoint was made with other settings, or does not fit.
+        BuildError: the checkpoint is missing, or was made with other settings.
     """
     if not path.is_file():
         raise BuildError(f"there is no checkpoint at {path}")
@@ -37,16 +41,14 @@ def load_checkpoint(trainer: Trainer, key: str | None, path: Path) -> None:
         if key is not None and metadata["key"] != key:
             raise BuildError(f"{path} was trained with other settings; use those again, or --fresh to start over")
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    for name, net in (("G", trainer.G), ("G_ema", trainer.G_ema), ("D", trainer.D)):
+    for name, net in networks.items():
         prefix = f"{name}/"
         net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    for name, optimizer in (("opt_G", trainer.opt_G), ("opt_D", trainer.opt_D)):
+    for name, optimizer in optimizers.items():
         state: dict[int, dict[str, Tensor]] = {}
         for tensor_name, tensor in tensors.items():
             owner, *rest = tensor_name.split("/")
             if owner == name:
                 state.setdefault(int(rest[0]), {})[rest[1]] = tensor
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    trainer.step = int(json.loads(metadata["step"]))
-    for net in (trainer.G, trainer.G_ema, trainer.D):
-        channels_last(net.to(trainer.device))
+    return int(json.loads(metadata["step"]))

@@ -1,0 +1,151 @@
+"""Color-MNIST (AdvMix, section 5.1): MNIST with colours that tell the digit in training and nothing in test.
+
+Everything is integer arithmetic on raw generator bits, so that the images are the same bytes on every machine. A
+biased generator (Tables 1 and 2) sees a training set of which most are the `favoured` digits.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field, ValidationInfo, field_validator
+
+from pipeline.datasets.balance import even_shares
+from pipeline.datasets.base import LoadedImage, sha256_hex
+from pipeline.datasets.color_digits import draw_colours
+from pipeline.datasets.files import data_places
+from pipeline.datasets.idx import idx_path, read_idx
+from pipeline.errors import DatasetError
+from pipeline.manifest import DatasetManifest
+
+PARTS = {"train": "train", "test": "t10k"}
+SIZE = 32  # "the next power of two after 28"
+RGB = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255)], dtype=np.int64)
+
+
+class ColorMNISTManifest(DatasetManifest):
+    """Manifest of a Color-MNIST."""
+
+    format: Literal["color-mnist"]
+    resolution: Literal[32]
+    root: str | None = Field(default=None, description="folder of MNIST's IDX files")
+    folder: str | None = Field(default="mnist", description="the files' folder below the data directory")
+    obtain: str = Field(default="", exclude=True, description="what to download, and how to lay it out")
+    sigma: float = Field(default=0.0, ge=0, description="standard deviation of the training colours")
+    seed: int = Field(default=0, ge=0, description="seed of the colours")
+    palette: Literal["hues", "rgb"] = Field(
+        default="hues", description="a hue for each digit, or red, green and blue for digits 0, 1, 2 and so on"
+    )
+    favoured: tuple[int, ...] = Field(default=(), description="digits that make up most of the training set")
+    favoured_share: float = Field(default=0.99, gt=0, le=1, description="their share of the training set")
+
+    @field_validator("palette")
+    @classmethod
+    def check_palette(cls, palette: str, info: ValidationInfo) -> str:
+        """Three colours only leave no room for a spread."""
+        if palette == "rgb" and info.data.get("sigma"):
+            raise ValueError("needs sigma = 0, because these are three colours and no others")
+        return palette
+
+    @field_validator("favoured")
+    @classmethod
+    def check_favoured(cls, favoured: tuple[int, ...]) -> tuple[int, ...]:
+        """Only digits."""
+        if not set(favoured) <= set(range(10)):
+            raise ValueError("digits are 0 to 9")
+        return favoured
+
+
+class ColorMNIST:
+    """Reader of Color-MNIST from MNIST's IDX files."""
+
+    manifest_model = ColorMNISTManifest
+
+    def __init__(self, manifest: ColorMNISTManifest):
+        self.manifest = manifest
+        self.places = [Path(manifest.root)] if manifest.root else data_places(manifest.folder or manifest.name)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The digits."""
+        return self.manifest.classes or tuple("0123456789")
+
+    def problem(self) -> str | None:
+        """Say which IDX file is missing."""
+        kinds = (("images", 3), ("labels", 1))
+        lacking = [
+            f"{part}-{kind}-idx{rank}-ubyte.gz"
+            for part in PARTS.values()
+            for kind, rank in kinds
+            if idx_path(self.places[0], part, kind, rank) is None
+        ]
+        if not lacking:
+            return None
+        page = f" ({self.manifest.homepage})" if self.manifest.homepage else ""
+        return (
+            f"dataset '{self.manifest.name}': {', '.join(lacking)} not found in "
+            f"{' or '.join(map(str, self.places))}; "
+            f"{self.manifest.obtain or 'put the files there, or change root in the manifest'}{page}"
+        )
+
+    def _read(self, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Intensities [N, 28, 28] and labels [N] of a split. Raises DatasetError."""
+        images = idx_path(self.places[0], PARTS[split], "images", 3)
+        labels = idx_path(self.places[0], PARTS[split], "labels", 1)
+        if images is None or labels is None:
+            raise DatasetError(self.problem() or f"the files of {self.places[0]} have just gone")
+        digits, found = read_idx(images), read_idx(labels)
+        if digits.shape[1:] != (28, 28) or found.shape != digits.shape[:1] or found.max(initial=0) > 9:
+            raise DatasetError(f"{images} and {labels} are not images and labels of MNIST; download both again")
+        return digits, found.astype(np.int64)
+
+    @cached_property
+    def _colours(self) -> dict[str, NDArray[np.int64]]:
+        """Colour [N, 3] in 0..255 of every digit of each split."""
+        train, test = self._read("train")[1], self._read("test")[1]
+        labels, is_train = np.concatenate([train, test]), np.arange(len(train) + len(test)) < len(train)
+        if self.manifest.palette == "rgb":
+            draws = np.random.PCG64(self.manifest.seed).random_raw(len(labels)) % 3
+            colours = RGB[np.where(is_train, labels % 3, draws.astype(np.int64))]
+        else:
+            colours = draw_colours(labels, is_train, self.manifest.sigma, self.manifest.seed)
+        return {"train": colours[: len(train)], "test": colours[len(train) :]}
+
+    def scan(self) -> pd.DataFrame:
+        """List MNIST's own splits in its own order; of the training split the part the manifest favours."""
+        parts = []
+        for split in PARTS:
+            labels = self._read(split)[1]
+            rows = self.kept(labels) if split == "train" else np.arange(len(labels))
+            name = pd.Series(rows).astype(str).str.zfill(5)
+            columns = {
+                "id": f"{split}-" + name,
+                "split": split,
+                "label": labels[rows],
+                "source": f"{split}/" + name,
+            }
+            colours = pd.DataFrame(self._colours[split][rows], columns=["red", "green", "blue"])
+            parts.append(pd.concat([pd.DataFrame(columns), colours], axis=1))
+        return pd.concat(parts, ignore_index=True)
+
+    def kept(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the training set: all favoured digits, and as few others as their share leaves, evenly."""
+        if not self.manifest.favoured:
+            return np.arange(len(labels))
+        share = self.manifest.favoured_share
+        favoured = np.isin(labels, self.manifest.favoured)
+        others = [np.flatnonzero(labels == digit) for digit in range(10) if digit not in self.manifest.favoured]
+        takes = even_shares([len(rows) for rows in others], round(favoured.sum() * (1 - share) / share))
+        some = [rows[:take] for rows, take in zip(others, takes, strict=True)]
+        return np.sort(np.concatenate([np.flatnonzero(favoured), *some]))
+
+    def load(self, source: str) -> LoadedImage:
+        """Render one digit [32, 32, 3]: its intensity, 2 pixels of black around, times its colour."""
+        split, _, row = source.partition("/")
+        digit = self._read(split)[0][int(row)].astype(np.int64)
+        intensity = np.pad(digit, (SIZE - digit.shape[0]) // 2)
+        pixels = ((intensity[:, :, None] * self._colours[split][int(row)] + 127) // 255).astype(np.uint8)
+        return LoadedImage(pixels, sha256_hex(pixels.tobytes()))

@@ -1,0 +1,104 @@
+"""The release of OM-ImageNet's authors: `SPLIT/LABEL.h5`, images with their latents (Lin et al.)."""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from pipeline.datasets.base import LoadedImage, sha256_hex
+from pipeline.datasets.files import FilesManifest, FilesReader
+from pipeline.errors import DatasetError, SampleError
+
+SPLITS = ("train", "test")
+FILE = re.compile(r"[0-9]\.h5")
+
+
+class DmatManifest(FilesManifest):
+    """Manifest of a set in the layout that `--format dmat` writes."""
+
+    format: Literal["dmat"]
+
+
+class Dmat(FilesReader):
+    """Reader of `{train,test}/{label}.h5`: `images` float [N, 3, H, W] in [-1, 1], `latents` [N, num_ws, w_dim]."""
+
+    manifest_model = DmatManifest
+    manifest: DmatManifest
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The manifest's names, or the digits that the files are called by."""
+        if self.manifest.classes:
+            return self.manifest.classes
+        digits = [int(path.stem) for split in SPLITS for path in self.files(split)]
+        return tuple(str(digit) for digit in range(max(digits, default=-1) + 1))
+
+    def lacking(self) -> list[str]:
+        """The folders that hold no file."""
+        return [f"{split}/[0-9].h5" for split in SPLITS if not self.files(split)]
+
+    def files(self, split: str) -> list[Path]:
+        """A split's files by class."""
+        return sorted(path for path in (self.root / split).glob("*.h5") if FILE.fullmatch(path.name))
+
+    def scan(self) -> pd.DataFrame:
+        """List the images, class by class in the files' order."""
+        self.check_present()
+        parts = []
+        for split in SPLITS:
+            for path in self.files(split):
+                count = len(self.array(path, "images"))
+                rows = pd.Series(np.arange(count)).astype("str")
+                name = f"{split}-{path.stem}-"
+                part = pd.DataFrame({"id": name + rows.str.zfill(6), "split": split, "label": int(path.stem)})
+                parts.append(part.assign(source=f"{split}/{path.name}#" + rows))
+        return pd.concat(parts, ignore_index=True)
+
+    def load(self, source: str) -> LoadedImage:
+        """Read one image and round it to bytes."""
+        image = self.row(source, "images")
+        size = self.manifest.resolution
+        if image.shape != (3, size, size):
+            shape = "x".join(map(str, image.shape))
+            raise SampleError(f"the image is {shape}, and the manifest says resolution = {size}")
+        if not np.isfinite(image).all():
+            raise SampleError("the image has values that are not finite numbers")
+        pixels = np.clip(np.rint((image.transpose(1, 2, 0).astype(np.float32) + 1) * 127.5), 0, 255)
+        return LoadedImage(pixels.astype(np.uint8), sha256_hex(image.tobytes()))
+
+    def latent(self, source: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The w+ [num_ws, w_dim] that the set brings for an image."""
+        return np.asarray(self.row(source, "latents"), dtype=np.float32)
+
+    def row(self, source: str, name: str) -> np.ndarray[Any, Any]:
+        """One row of an array. Raises SampleError if it cannot be read."""
+        file, _, index = source.partition("#")
+        try:
+            return np.asarray(self.array(self.root / file, name)[int(index)])
+        except OSError as error:
+            raise SampleError(f"cannot read row {index} of '{name}' in {file}: {error}") from error
+
+    def array(self, path: Path, name: str) -> Any:
+        """An array of a file. Raises DatasetError if it is not there, or if it is kept in another file."""
+        where = f"dataset '{self.manifest.name}': {path}"
+        try:
+            file = open_file(path)
+        except OSError as error:
+            raise DatasetError(f"{where} cannot be read as HDF5 ({error}): download it again") from error
+        link = file.get(name, getlink=True)
+        found = file.get(name) if isinstance(link, h5py.HardLink) else None
+        if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f" or found.ndim < 2:
+            raise DatasetError(f"{where} holds no array '{name}' of floats; found are {', '.join(file) or 'none'}")
+        if found.external or found.is_virtual:
+            raise DatasetError(f"{where}: array '{name}' refers to other files, which is not followed")
+        return found
+
+
+@lru_cache(maxsize=2 * 10)
+def open_file(path: Path) -> h5py.File:
+    """Open a file once in a process."""
+    return h5py.File(path, "r")

@@ -1,0 +1,57 @@
+"""Labels from a column of a table: numbers, names or yes and no."""
+
+import difflib
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.errors import DatasetError
+
+Labels = tuple[NDArray[np.int64], tuple[str, ...]]
+
+
+def binary_classes(attribute: str) -> tuple[str, str]:
+    """Class names of an attribute that is 0 or 1."""
+    name = attribute.replace("_", " ")
+    return f"not {name}", name
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean A or B?`, or all the names if none is near."""
+    by_lower = {text.lower(): text for text in known}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(by_lower[text] for text in near)}?"
+    return f"there are: {', '.join(sorted(by_lower.values()))}"
+
+
+def encode_labels(values: pd.Series, declared: tuple[str, ...], attribute: str, dataset: str) -> Labels:
+    """Turn a column into labels int64 [N] and the classes they number; `declared` classes come first.
+
+    Raises:
+        DatasetError: a label has no class, or the column holds something else than numbers, names or booleans.
+    """
+    where = f"dataset '{dataset}': the label '{attribute}'"
+    if values.isna().any():
+        raise DatasetError(f"{where} is missing in {int(values.isna().sum())} samples; choose another with 'label'")
+    if pd.api.types.is_bool_dtype(values):
+        return values.to_numpy(np.int64), declared or binary_classes(attribute)
+    if pd.api.types.is_integer_dtype(values):
+        labels = values.to_numpy(np.int64)
+        classes = declared or tuple(str(i) for i in range(int(labels.max(initial=-1)) + 1))
+        if labels.min(initial=0) < 0 or labels.max(initial=0) >= len(classes):
+            raise DatasetError(
+                f"{where} runs from {labels.min()} to {labels.max()}, but there are {len(classes)} classes, "
+                f"numbered from 0: leave unlabelled samples out, or correct 'classes' in the manifest"
+            )
+        return labels, classes
+    if not pd.api.types.is_string_dtype(values) or not all(isinstance(value, str) for value in values.unique()):
+        raise DatasetError(f"{where} is neither a number nor a name; choose another with 'label'")
+    classes = declared or tuple(sorted(values.unique()))
+    codes = pd.Index(classes).get_indexer(pd.Index(values))
+    if (codes < 0).any():
+        stranger = values[codes < 0].iloc[0]
+        raise DatasetError(f"{where} has the class {stranger!r}, which 'classes' in the manifest does not list")
+    return codes.astype(np.int64), classes

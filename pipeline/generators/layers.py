@@ -1,0 +1,128 @@
+"""Parts that several generators are made of."""
+
+import math
+import re
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LRELU_SLOPE = 0.2
+LRELU_GAIN = math.sqrt(2)
+
+
+class FullyConnected(nn.Module):
+    """Linear layer with equalised learning rate: effective weight = weight * lr_mul / sqrt(in)."""
+
+    def __init__(self, in_features: int, out_features: int, *, lr_mul: float = 1.0, bias_init: float = 0.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_mul)
+        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_mul))
+        self.weight_gain = lr_mul / math.sqrt(in_features)
+        self.bias_gain = lr_mul
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, in] to [B, out]."""
+        return F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
+
+
+def normalize_2nd_moment(x: Tensor) -> Tensor:
+    """Scale x [B, D, …] to unit mean square over D."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None, num_ws: int) -> Tensor:
+    """Repeat w [B, D] as [B, num_ws, D], its first `cutoff` (all, if None) moved to w_avg + psi * (w - w_avg)."""
+    w = w[:, None].expand(-1, num_ws, -1)
+    if psi == 1.0:
+        return w
+    count = num_ws if cutoff is None else cutoff
+    return torch.cat([w_avg.lerp(w, psi)[:, :count], w[:, count:]], dim=1)
+
+
+def fir_kernel(resample_filter: Tensor, channels: int, gain: float) -> Tensor:
+    """Turn the [4, 4] filter into a depthwise kernel [channels, 1, 4, 4]."""
+    return (resample_filter * gain).expand(channels, 1, *resample_filter.shape)
+
+
+def resample_filter_buffer() -> Tensor:
+    """Return the binomial low-pass [1, 3, 3, 1] x [1, 3, 3, 1], normalised to sum 1."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    kernel = torch.outer(taps, taps)
+    return kernel / kernel.sum()
+
+
+def upsample2d(x: Tensor, resample_filter: Tensor) -> Tensor:
+    """Double the size of [B, C, H, W] by zero insertion and the low-pass filter (gain 4)."""
+    kernel = fir_kernel(resample_filter.to(x.dtype), x.shape[1], gain=4)
+    return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+
+
+def double(x: Tensor) -> Tensor:
+    """Double the size of [B, C, H, W] by repeating every pixel."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def self_attention(
+    x: Tensor, theta: nn.Module, phi: nn.Module, g: nn.Module, o: nn.Module, gamma: Tensor
+) -> Tensor:
+    """Add to x [B, C, H, W] what its positions see of each other (Zhang et al. 2019, SAGAN, as BigGAN has it).
+
+    theta, phi and g are 1x1 convolutions to C/8, C/8 and C/2 channels, o one back to C.
+    """
+    query = theta(x).flatten(2)
+    key, value = (F.max_pool2d(f(x), 2).flatten(2) for f in (phi, g))
+    seen = torch.softmax(query.transpose(1, 2) @ key, dim=-1)
+    attended: Tensor = o((value @ seen.transpose(1, 2)).unflatten(2, x.shape[2:]))
+    return torch.addcmul(x, gamma, attended)
+
+
+def normalize_channels(x: Tensor, mean: Tensor, variance: Tensor, eps: float, gain: Tensor, bias: Tensor) -> Tensor:
+    """Batch-normalise x [B, C, H, W] by stored statistics [C], with a gain and a bias [B, C] or [C]."""
+    scale = (variance + eps).rsqrt() * gain
+    return torch.addcmul((bias - mean * scale)[..., None, None], x, scale[..., None, None])
+
+
+def numbers(pattern: str, state: Mapping[str, Tensor]) -> list[int]:
+    """Return the different numbers that keys have at the pattern's group, in order."""
+    return sorted({int(found[1]) for found in (re.match(pattern, key) for key in state) if found})
+
+
+def fold_spectral_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Divide every weight by its spectral norm, which is constant in a trained network, as its file tells it.
+
+    Two kinds of files are known. BigGAN-PyTorch stores `weight`, `u0` and `sv0`, and normalises by one power
+    iteration from u0 (sv0 is for show); torch's own `spectral_norm` stores `weight_orig`, `weight_u` and
+    `weight_v`, and normalises by u·W·v. A file with none of these is returned as it is.
+    """
+    left_out = re.compile(r".*\.(u0|sv0|weight_orig|weight_u|weight_v)$")
+    folded = {key: tensor for key, tensor in state.items() if not left_out.match(key)}
+    for key, tensor in state.items():
+        stem, _, name = key.rpartition(".")
+        if name == "u0":
+            weight = state[f"{stem}.weight"].float()
+            v = F.normalize(tensor.float() @ weight.flatten(1), dim=1, eps=1e-12)
+            u = F.normalize(v @ weight.flatten(1).T, dim=1, eps=1e-12)
+            folded[f"{stem}.weight"] = weight / (v @ weight.flatten(1).T @ u.T).squeeze()
+        elif name == "weight_orig" and f"{stem}.weight" not in state:
+            u, v = state[f"{stem}.weight_u"].float(), state[f"{stem}.weight_v"].float()
+            folded[f"{stem}.weight"] = tensor.float() / (u @ tensor.float().flatten(1) @ v)
+    return folded
+
+
+def weighted(psi: float, cutoff: int | None, num_ws: int) -> list[float]:
+    """Return psi for the first `cutoff` layers (all, if None) and 1 for the others."""
+    count = num_ws if cutoff is None else cutoff
+    return [psi if layer < count else 1.0 for layer in range(num_ws)]
+
+
+def embed_labels(embedding: Tensor, c: Tensor | None) -> Tensor:
+    """Mix class embeddings [c_dim, D] by labels c [B, c_dim], one-hot or probabilities.
+
+    Raises:
+        ValueError: there are no labels.
+    """
+    if c is None:
+        raise ValueError(f"this generator is conditional: pass labels c of shape [B, {embedding.shape[0]}]")
+    return c @ embedding

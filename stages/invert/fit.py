@@ -1,0 +1,189 @@
+"""Images of one task in, their w+ and how good those are out."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.build import Build
+from pipeline.config import digest_of
+from pipeline.encoders import encode, open_encoder
+from pipeline.errors import DatasetError
+from pipeline.generators import LoadedGenerator, open_generator
+from pipeline.images import Pixels, psnr, to_float, to_uint8
+from pipeline.perceptual import PerceptualNet, load_perceptual, perceptual_digest
+from pipeline.seeds import torch_generator
+from stages.invert.config import InvertConfig
+from stages.invert.losses import Algorithm1, Projection
+from stages.invert.optimizers import Adam, Lbfgs
+from stages.invert.preconditioner import Preconditioner, shared_preconditioner
+from stages.invert.solver import Solution, solve
+
+MEAN_SAMPLES = 10_000  # M of Algorithm 1, line 1
+SLOT_PIXELS = 64 * 32 * 32  # pixels in a batch on a CPU
+MOST_SLOTS = 256
+RETRY_STEPS = 4  # times as many steps for an image that went badly
+FEWEST_COMPARED = 16  # images that a deviation means something among
+
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Fitter:
+    """Inverts images by the configured method."""
+
+    config: InvertConfig
+    generator: str
+    perceptual: str
+    encoder: str | None
+    device: torch.device
+    batch_size: int | None
+
+    def fit(self, build: Build, pixels: Pixels, ids: list[str], sources: list[str]) -> tuple[Columns, int]:
+        """Invert pixels uint8 [N, H, W, 3], those that went badly twice.
+
+        Returns:
+            Arrays `w`, `lpips`, `l1`, `psnr`, `steps`, `image`, `original`, and how many were retried.
+        """
+        method = self.config.method
+        if method in ("given", "encoder"):
+            w = given_w(build, sources) if method == "given" else self.starts(pixels)
+            return self.measured(pixels, Solution(w.cpu(), torch.zeros(len(w)))), 0
+        starts = self.starts(pixels)
+        columns = self.measured(pixels, self.solve(build, self.config, pixels, ids, starts))
+        bad = np.flatnonzero(is_poor(columns["lpips"], self.config.poor))
+        if len(bad):
+            # Once more, from the mean and with patience; whichever is nearer stays.
+            patient = replace(self.config, steps=RETRY_STEPS * self.config.steps, tolerance=0.0)
+            again = [ids[i] for i in bad]
+            solution = self.solve(build, patient, pixels[bad], again, self.mean_starts(len(bad)))
+            second = self.measured(pixels[bad], solution)
+            better = second["lpips"] < columns["lpips"][bad]
+            for name, column in columns.items():
+                column[bad[better]] = second[name][better]
+        return columns, len(bad)
+
+    def starts(self, pixels: Pixels) -> Tensor:
+        """Where the samples begin: the encoder's w+, or the mean w (Algorithm 1, line 1)."""
+        if self.encoder is None or self.config.method in ("lpips", "algorithm1"):
+            return self.mean_starts(len(pixels))
+        loaded = open_encoder(self.encoder, self.generator, self.device.type)
+        network = open_generator(self.generator, self.device.type).network
+        with torch.inference_mode():
+            encoded = [
+                encode(loaded.network, network, to_float(part).to(self.device), loaded.passes)
+                for part in np.array_split(pixels, -(-len(pixels) // self.slots()))
+            ]
+        return torch.cat(encoded).clone()
+
+    def mean_starts(self, count: int) -> Tensor:
+        """The mean w in every layer, [count, num_ws, w_dim]."""
+        loaded = open_generator(self.generator, self.device.type)
+        return mean_w(loaded, self.config.seed).expand(count, loaded.network.num_ws, -1)
+
+    def solve(self, build: Build, config: InvertConfig, pixels: Pixels, ids: list[str], starts: Tensor) -> Solution:
+        """Minimise the method's loss from `starts` [N, num_ws, w_dim]."""
+        loaded = open_generator(self.generator, self.device.type)
+        perceptual = load_perceptual(self.perceptual, self.device.type)
+        basis = self.preconditioner(build, loaded, perceptual)
+        random = config.method == "algorithm1"
+        problem = (Algorithm1 if random else Projection)(config, loaded, perceptual, pixels, ids, starts)
+
+        def optimizer(slots: int) -> Adam | Lbfgs:
+            if random:
+                return Adam(slots, basis, config.steps, config.learning_rate)
+            return Lbfgs(slots, basis, config.steps, config.tolerance)
+
+        shape = (loaded.network.num_ws, loaded.network.w_dim)
+        return solve(problem, len(pixels), self.slots(), shape, optimizer)
+
+    def preconditioner(self, build: Build, loaded: LoadedGenerator, perceptual: PerceptualNet) -> Preconditioner:
+        """The build's preconditioner for these networks."""
+        key = digest_of([loaded.sha256, perceptual_digest(self.perceptual)])[:16]
+        path = build.root / ".cache" / f"preconditioner-{key}.safetensors"
+        return shared_preconditioner(path, loaded.network, perceptual, self.device)
+
+    def slots(self) -> int:
+        """Images computed at once: --batch-size, or what fits."""
+        if self.batch_size is not None:
+            return self.batch_size
+        if self.device.type == "cuda":
+            return fitting_slots(self.generator, self.perceptual)
+        resolution = open_generator(self.generator).network.resolution
+        return max(1, min(MOST_SLOTS, SLOT_PIXELS // resolution**2))
+
+    def measured(self, pixels: Pixels, solution: Solution) -> Columns:
+        """Render w+ and compare with pixels uint8 [N, H, W, 3]."""
+        network = open_generator(self.generator, self.device.type).network
+        perceptual = load_perceptual(self.perceptual, self.device.type)
+        parts: list[Columns] = []
+        for rows in np.array_split(np.arange(len(pixels)), -(-len(pixels) // self.slots())):
+            with torch.inference_mode():
+                target = perceptual.target(to_float(pixels[rows]).to(self.device))
+                images = network.synthesize(solution.w[rows].to(self.device))
+                measures = {
+                    "lpips": perceptual.distance(images, target),
+                    "l1": (images - target.images).abs().mean(dim=(1, 2, 3)),
+                    "psnr": psnr(images, target.images),
+                }
+            parts.append({name: values.float().cpu().numpy() for name, values in measures.items()})
+            parts[-1]["image"] = to_uint8(images.nan_to_num())
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {
+            **columns,
+            "w": solution.w.numpy(),
+            "steps": solution.steps.float().numpy(),
+            "original": pixels,
+        }
+
+
+def given_w(build: Build, sources: list[str]) -> Tensor:
+    """The latents that the dataset brings, w+ [N, num_ws, w_dim]."""
+    latent = getattr(build.reader, "latent", None)
+    if latent is None:
+        raise DatasetError(f"dataset '{build.manifest.name}' brings no latents: use another --method")
+    return torch.from_numpy(np.stack([latent(source) for source in sources]))
+
+
+def is_poor(distances: NDArray[np.float32], deviations: float) -> NDArray[np.bool_]:
+    """Which distances [N] are far beyond the others, in robust deviations of their logarithm from its median."""
+    if len(distances) < FEWEST_COMPARED:
+        return np.zeros(len(distances), dtype=bool)
+    logs = np.log(np.maximum(distances, 1e-12))
+    finite = logs[np.isfinite(logs)]
+    if len(finite) == 0:
+        return np.zeros(len(distances), dtype=bool)
+    median = np.median(finite)
+    spread = 1.4826 * np.median(np.abs(finite - median))
+    return np.asarray(logs > median + deviations * max(float(spread), 0.1))
+
+
+@lru_cache(maxsize=4)
+def mean_w(generator: LoadedGenerator, seed: int) -> Tensor:
+    """Mean of MEAN_SAMPLES mapped latents [1, num_ws or 1, w_dim] (Algorithm 1, line 1)."""
+    network = generator.network
+    z = torch.randn(MEAN_SAMPLES, network.z_dim, generator=torch_generator(seed, "mean w"))
+    c = torch.zeros(MEAN_SAMPLES, network.c_dim) if network.c_dim else None
+    device = network.device
+    with torch.inference_mode():
+        w = network.map(z.to(device), None if c is None else c.to(device))
+        return w.mean(dim=0)[None].clone()
+
+
+@lru_cache(maxsize=2)
+def fitting_slots(generator: str, perceptual: str) -> int:
+    """How many images a GPU's free memory holds at once, from one that is tried."""
+    network, net = open_generator(generator, "cuda").network, load_perceptual(perceptual, "cuda")
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    w = torch.zeros(1, network.num_ws, network.w_dim, device="cuda", requires_grad=True)
+    images = network.synthesize(w)
+    target = net.target(images.detach())
+    torch.autograd.grad(net.distance(images, target).sum(), w)
+    each = torch.cuda.max_memory_allocated() - before
+    free = torch.cuda.mem_get_info()[0]
+    return int(min(MOST_SLOTS, max(1, 0.8 * free // each)))

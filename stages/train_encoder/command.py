@@ -1,0 +1,98 @@
+"""`pipeline train-encoder`."""
+
+from typing import Any
+
+import click
+
+from pipeline.options import config_options, show_summary
+from stages.train_encoder.config import TrainEncoderConfig
+
+
+@click.command()
+@click.option("--dataset", required=True, help="A declared dataset's name, or a path to a manifest (NAME.toml).")
+@click.option("--build", help="Build directory.  [default: builds/DATASET]")
+@click.option("--generator", help="Generator to encode for.  [default: the dataset's]")
+@click.option("--perceptual", help="Perceptual net of eq. 9.  [default: the dataset's]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one for each core]")
+@click.option("--fresh", is_flag=True, help="Start the training over.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@config_options(TrainEncoderConfig)
+def command(
+    dataset: str,
+    build: str | None,
+    generator: str | None,
+    perceptual: str | None,
+    device: str,
+    threads: int | None,
+    fresh: bool,
+    as_json: bool,
+    config: TrainEncoderConfig,
+) -> dict[str, Any]:
+    """Train an encoder from images to W+ on a dataset's training split (BIES).
+
+    Writes BUILD/encoder: weights with a manifest. Stopped, it goes on from the last snapshot. The summary has the
+    PSNR on the training split and, which is what counts, on the test split.
+
+    \b
+        pipeline train-encoder --dataset color-digits
+        pipeline invert --dataset color-digits --method encoder --encoder builds/color-digits/encoder/encoder.toml
+    """
+    from dataclasses import asdict
+    from pathlib import Path
+
+    import torch
+
+    from pipeline.build import BUILDS, create_build
+    from pipeline.config import digest_of
+    from pipeline.datasets.loading import load_split
+    from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
+    from pipeline.errors import ManifestError
+    from pipeline.files import remove
+    from pipeline.generators import open_generator
+    from pipeline.perceptual import load_perceptual, perceptual_digest
+    from pipeline.progress import Progress
+    from stages.train_encoder.run import train, write_manifest
+    from stages.train_encoder.training import Trainer
+
+    where = resolve_device(device)
+    torch.set_num_threads(threads or cpu_count())
+    keep_freed_memory()
+    target = create_build(Path(build) if build else BUILDS / Path(dataset).stem, dataset)
+    generator, perceptual = generator or target.manifest.generator, perceptual or target.manifest.perceptual
+    if generator is None or perceptual is None:
+        missing = "generator" if generator is None else "perceptual"
+        raise ManifestError(f"dataset '{target.manifest.name}' names no {missing}: pass --{missing} NAME")
+    loaded = open_generator(generator, where.type)
+    folder = target.root / "encoder"
+    with target.lock():
+        if fresh:
+            remove(folder)
+        images = torch.from_numpy(load_split(target, "train")[0])
+        if images.shape[1] != loaded.network.resolution:
+            raise ManifestError(
+                f"dataset '{target.manifest.name}' delivers {images.shape[1]}x{images.shape[1]} images, but "
+                f"generator '{generator}' renders {loaded.network.resolution}x{loaded.network.resolution}"
+            )
+        key = digest_of(
+            {
+                **asdict(config),
+                "dataset": target.manifest.model_dump(mode="json"),
+                "generator": loaded.sha256,
+                "perceptual": perceptual_digest(perceptual),
+            }
+        )
+        trainer = Trainer(config, loaded.network, load_perceptual(perceptual, where.type), where)
+        with Progress("train-encoder", config.steps, "steps") as progress:
+
+            def on_progress(step: int, losses: dict[str, float]) -> None:
+                note = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+                progress.advance(step - progress.done, note)
+
+            train(trainer, images, key=key, folder=folder, on_progress=on_progress)
+        manifest = write_manifest(folder, target.manifest.name, loaded.sha256, config)
+        summary: dict[str, Any] = {"encoder": str(manifest)}
+        for split in target.samples()["split"].unique():
+            held = torch.from_numpy(load_split(target, split)[0])
+            summary[f"psnr_{split}"] = [round(value, 2) for value in trainer.measure(held)]
+    return show_summary(summary, as_json)

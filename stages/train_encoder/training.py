@@ -1,0 +1,119 @@
+"""BIES: two alternating updates, on generated images with their w (eq. 8) and on real images (eq. 9).
+
+Every random draw of a step comes from (seed, step), so that a resumed run repeats an undisturbed one.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.devices import channels_last
+from pipeline.encoders import passes_of
+from pipeline.encoders.network import Encoder, default_channels
+from pipeline.generators import Generator
+from pipeline.images import psnr, to_float
+from pipeline.perceptual import PerceptualNet
+from pipeline.seeds import seed_of, torch_generator
+from stages.train_encoder.config import TrainEncoderConfig
+
+MEAN_SAMPLES = 10_000
+
+
+class Trainer:
+    """The encoder, its average `ema`, and the frozen networks it is trained against."""
+
+    def __init__(
+        self, config: TrainEncoderConfig, generator: Generator, perceptual: PerceptualNet, device: torch.device
+    ):
+        self.config, self.generator, self.perceptual, self.device = config, generator, perceptual, device
+        self.step = 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(config.seed, "train-encoder"))
+            channels = default_channels(generator.resolution)
+            self.encoder = Encoder(channels, generator.num_ws, generator.w_dim, config.space)
+        rng = torch_generator(config.seed, "mean w")
+        z = torch.randn(MEAN_SAMPLES, generator.z_dim, generator=rng).to(device)
+        with torch.inference_mode():
+            w = generator.map(z, self.labels(MEAN_SAMPLES, rng))[:, 0]
+        self.encoder.mean_w.copy_(w.mean(dim=0))
+        self.encoder.w_scale.copy_(w.std(dim=0))
+        channels_last(self.encoder.to(device))
+        self.ema = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """What a checkpoint holds of networks."""
+        return {"encoder": self.encoder, "ema": self.ema}
+
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """What a checkpoint holds of optimisers."""
+        return {"optimizer": self.optimizer}
+
+    def train_step(self, images: Tensor) -> dict[str, float]:
+        """One update of each kind, the real images drawn from uint8 [N, H, W, 3]; return the losses."""
+        config = self.config
+        rng = torch_generator(config.seed, "train-encoder", self.step)
+        progress = self.step / config.steps
+        self.optimizer.param_groups[0]["lr"] = config.learning_rate * min(1.0, 2 * (1 - progress))
+        with torch.no_grad():
+            w = self.draw_w(rng)
+            generated = self.generator.synthesize(w)
+        losses = {"latent": self.update(generated, w)}
+        chosen = torch.randint(len(images), (config.train_batch,), generator=rng)
+        losses["image"] = self.update(to_float(images[chosen].numpy()).to(self.device), None)
+        self.step += 1
+        decay = 0.5 ** (2 * config.train_batch / config.ema_half_life)
+        for average, value in zip(self.ema.parameters(), self.encoder.parameters(), strict=True):
+            average.lerp_(value.detach(), 1 - decay)
+        return losses
+
+    def update(self, images: Tensor, w: Tensor | None) -> float:
+        """Correct `passes` times: eq. 8 where the true w is known, eq. 9 for every image; return the mean loss."""
+        config, total = self.config, 0.0
+        target = self.perceptual.target(images.clamp(-1, 1))
+        self.optimizer.zero_grad(set_to_none=True)
+        for found in passes_of(self.encoder, self.generator, target.images, config.passes):
+            rendered = self.generator.synthesize(found)
+            pixel = (rendered - target.images).abs().mean(dim=(1, 2, 3))
+            features = zip(self.perceptual.activations(rendered), target.activations, strict=True)
+            feature = torch.stack([(a - b).abs().mean(dim=(1, 2, 3)) for a, b in features]).sum(dim=0)
+            loss = (config.pixel_weight * pixel + config.feature_weight * feature).mean()
+            if w is not None:
+                error = (found - w) / self.encoder.w_scale
+                loss = loss + config.latent_weight * error.square().mean()
+            loss.backward()
+            total += loss.item()
+        self.optimizer.step()
+        return total / config.passes
+
+    def draw_w(self, rng: torch.Generator) -> Tensor:
+        """w+ of random z, some of them mixed of two at a random layer: [train_batch, num_ws, w_dim]."""
+        config, network = self.config, self.generator
+        z = torch.randn(2, config.train_batch, network.z_dim, generator=rng).to(self.device)
+        one, two = (network.map(part, self.labels(config.train_batch, rng)) for part in z)
+        if config.space == "w":
+            return one
+        cut = torch.randint(1, network.num_ws, (config.train_batch, 1, 1), generator=rng)
+        mixed = torch.rand(config.train_batch, 1, 1, generator=rng) < config.style_mixing
+        layer = torch.arange(network.num_ws)[None, :, None]
+        return torch.where((mixed & (layer >= cut)).to(self.device), two, one)
+
+    def labels(self, count: int, rng: torch.Generator) -> Tensor | None:
+        """Random one-hot labels [count, c_dim] for a conditional generator, else None."""
+        if not self.generator.c_dim:
+            return None
+        chosen = torch.randint(self.generator.c_dim, (count,), generator=rng)
+        return torch.eye(self.generator.c_dim)[chosen].to(self.device)
+
+    @torch.inference_mode()
+    def measure(self, images: Tensor) -> list[float]:
+        """Mean PSNR in dB after each pass of the averaged encoder, on images uint8 [N, H, W, 3]."""
+        sums = [0.0] * self.config.passes
+        for batch in images.split(64):
+            real = to_float(batch.numpy()).to(self.device)
+            for number, w in enumerate(passes_of(self.ema, self.generator, real, self.config.passes)):
+                sums[number] += float(psnr(self.generator.synthesize(w), real).sum())
+        return [value / len(images) for value in sums]

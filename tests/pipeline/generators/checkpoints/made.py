@@ -1,0 +1,266 @@
+"""Checkpoints of every kind, made without anyone's code: stand-ins under the names that real files refer to."""
+
+import pickle
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tests.reference import reference
+
+HOOK = "torch_utils.persistence._reconstruct_persistent_obj"
+
+
+@contextmanager
+def stand_ins(*names: str) -> Iterator[dict[str, Any]]:
+    """Put functions and classes under dotted names where pickle finds them, and take them away again."""
+    made: dict[str, Any] = {}
+    before = set(sys.modules)
+    for full in names:
+        module_name, _, name = full.rpartition(".")
+        parts = module_name.split(".")
+        for parent in (".".join(parts[: i + 1]) for i in range(len(parts))):
+            sys.modules.setdefault(parent, types.ModuleType(parent))
+        module = sys.modules[module_name]
+        base = dict if name == "EasyDict" else object
+        made[name] = type(name, (base,), {"__module__": module_name, "__qualname__": name})
+        setattr(module, name, made[name])
+    try:
+        yield made
+    finally:
+        for module_name in set(sys.modules) - before:
+            del sys.modules[module_name]
+
+
+class Persistent:
+    """A module as NVIDIA's persistence pickles it: a hook called with its class, source and attributes."""
+
+    def __init__(self, hook: Any, attributes: dict[str, Any]):
+        self.hook, self.attributes = hook, attributes
+
+    def __reduce__(self) -> Any:
+        source = "import os\nraise SystemExit('the source was run')\n"
+        meta = {"type": "class", "version": 6, "module_src": source, "class_name": "X", "state": self.attributes}
+        return self.hook, (meta,)
+
+
+def module_tree(
+    hook: Any, state: Mapping[str, Tensor], attributes: Mapping[str, Mapping[str, Any]], at: str = ""
+) -> Any:
+    """Nest a state dict into modules; `attributes` are extra ones by the module's name."""
+    own = {k: v for k, v in state.items() if "." not in k}
+    children: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in state.items():
+        head, _, rest = key.partition(".")
+        if rest:
+            children.setdefault(head, {})[rest] = tensor
+    buffers = {k: v for k, v in own.items() if k in ("w_avg", "noise_const", "resample_filter")}
+    return Persistent(
+        hook,
+        {
+            "training": False,
+            "_parameters": OrderedDict((k, nn.Parameter(v)) for k, v in own.items() if k not in buffers),
+            "_buffers": OrderedDict(buffers, passing=torch.ones(3), absent=None),
+            "_non_persistent_buffers_set": {"passing"},
+            "_backward_hooks": OrderedDict(),
+            "_modules": OrderedDict(
+                (name, module_tree(hook, child, attributes, f"{at}{name}.")) for name, child in children.items()
+            ),
+            **attributes.get(at, {}),
+        },
+    )
+
+
+def nvidia_pickle(
+    path: Path, state: Mapping[str, Tensor], clamp: float | None, protocol: int = 4, copies: int = 1, **extra: Any
+) -> Path:
+    """Write a StyleGAN2-ADA snapshot of this generator."""
+    with stand_ins(HOOK, "dnnlib.util.EasyDict") as made:
+        hook = made["_reconstruct_persistent_obj"]
+        layers = {f"synthesis.b{r}.conv1.": {"conv_clamp": clamp, "activation": "lrelu"} for r in (4, 8, 16, 32)}
+        blocks = {f"synthesis.b{r}.": {"architecture": "skip"} for r in (4, 8, 16, 32)}
+        generator = module_tree(hook, state, layers | blocks | {"synthesis.b8.": extra or {"architecture": "skip"}})
+        settings = made["EasyDict"](class_name="training.dataset.ImageFolderDataset", max_size=np.int64(7))
+        snapshot = {"training_set_kwargs": settings, "G": None, "D": None}
+        for name in ("G", "D")[: copies - 1]:
+            snapshot[name] = module_tree(
+                hook, {key: tensor.clone() for key, tensor in state.items()}, layers | blocks
+            )
+        snapshot |= {"G_ema": generator, "augment_pipe": None}
+        path.write_bytes(pickle.dumps(snapshot, protocol))
+    return path
+
+
+def tf_network(Network: Any, settings: Mapping[str, Any], variables: Mapping[str, Any]) -> Any:
+    """Make a TensorFlow network; variables named part/… go into its components."""
+    network = Network()
+    parts = {part: {} for part in ("mapping", "synthesis")}
+    own = []
+    for name, array in variables.items():
+        part, _, rest = name.partition("/")
+        if part in parts:
+            parts[part][rest] = array
+        else:
+            own.append((name, array))
+    components = {part: tf_network(Network, {}, inner) for part, inner in parts.items() if inner}
+    network.__dict__ |= {
+        "version": 4, "name": "Gs", "static_kwargs": dict(settings), "components": components,
+        "build_module_src": "raise SystemExit('the source was run')", "build_func_name": "G", "variables": own,
+    }  # fmt: skip
+    return network
+
+
+def tf_pickle(
+    path: Path,
+    variables: Mapping[str, Any],
+    settings: Mapping[str, Any] | None = None,
+    protocol: int = 4,
+    name: str = "dnnlib.tflib.network.Network",
+) -> Path:
+    """Write a tuple (G, D, Gs) of which only Gs holds these variables."""
+    with stand_ins(name) as made:
+        empty, full = {}, tf_network(made["Network"], settings or {}, variables)
+        others = [tf_network(made["Network"], empty, empty) for _ in range(2)]
+        path.write_bytes(pickle.dumps((*others, full), protocol))
+    return path
+
+
+def parity(name: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """State dict and inputs and outputs of a reference network."""
+    return reference(name)[:2]
+
+
+def as_tf_stylegan2(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Undo what turns TensorFlow's StyleGAN2 into StyleGAN2-ADA's state dict."""
+    variables: dict[str, Any] = {"lod": np.float32(0)}
+    for key, tensor in state.items():
+        array = tensor.numpy()
+        network, *place, leaf = key.split(".")
+        if network == "mapping" and place:
+            names = {"embed": "LabelEmbed"} | {f"fc{i}": f"Dense{i}" for i in range(8)}
+            variables[f"mapping/{names[place[0]]}/{leaf}"] = array.T
+        elif key == "mapping.w_avg":
+            variables["dlatent_avg"] = array
+        elif leaf == "const":
+            variables["synthesis/4x4/Const/const"] = array[None]
+        elif leaf != "resample_filter":
+            size, layer = int(place[0][1:]), place[1]
+            index = 2 * (size.bit_length() - 1) - (4 if layer == "conv1" else 5)
+            names = {"conv0": "Conv0_up", "conv1": "Conv" if size == 4 else "Conv1", "torgb": "ToRGB"}
+            scope = f"synthesis/{size}x{size}/{names[layer]}"
+            if leaf == "noise_const":
+                variables[f"synthesis/noise{index}"] = array[None, None]
+            elif "affine" in place:
+                variables[f"{scope}/mod_{leaf}"] = array.T if leaf == "weight" else array - 1
+            elif leaf == "weight":
+                hwio = array.transpose(2, 3, 1, 0)
+                variables[f"{scope}/weight"] = np.flip(hwio, (0, 1)) if layer == "conv0" else hwio
+            else:
+                variables[f"{scope}/{leaf}"] = array
+    return variables
+
+
+def as_rosinality(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Rename a StyleGAN2-ADA state dict as rosinality's checkpoint has it."""
+    result: dict[str, Tensor] = {}
+    leaves = {
+        "weight": "conv.weight", "affine.weight": "conv.modulation.weight", "affine.bias": "conv.modulation.bias",
+        "noise_strength": "noise.weight", "bias": "activate.bias",
+    }  # fmt: skip
+    for key, tensor in state.items():
+        network, place, *rest = key.split(".")
+        if network == "mapping" and rest:
+            result[f"style.{int(place[2:]) + 1}.{rest[0]}"] = tensor
+        elif rest == ["const"]:
+            result["input.input"] = tensor[None]
+        elif network == "synthesis" and rest[-1] != "resample_filter":
+            step = int(place[1:]).bit_length() - 4  # 0 for 8 x 8
+            layer, leaf = rest[0], ".".join(rest[1:])
+            if leaf == "noise_const":
+                index = 2 * step + 1 + (layer == "conv1")
+                result[f"noises.noise_{index}"] = tensor[None, None]
+                continue
+            if layer == "torgb":
+                target = "to_rgb1" if step < 0 else f"to_rgbs.{step}"
+                named = "bias" if leaf == "bias" else leaves[leaf]
+                tensor = tensor.reshape(1, 3, 1, 1) if leaf == "bias" else tensor
+            else:
+                target = "conv1" if step < 0 else f"convs.{2 * step + (layer == 'conv1')}"
+                named = leaves[leaf]
+            if leaf == "weight":
+                tensor = tensor[None]
+            result[f"{target}.{named}"] = tensor.reshape(1) if leaf == "noise_strength" else tensor
+    result["convs.0.conv.blur.kernel"] = result["to_rgbs.0.upsample.kernel"] = torch.ones(4, 4)
+    return {"g_ema": OrderedDict(result), "latent_avg": state["mapping.w_avg"]}
+
+
+def as_tf_stylegan1(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Undo what turns TensorFlow's StyleGAN into its PyTorch port (below 128 x 128)."""
+    variables: dict[str, Any] = {}
+    for key, tensor in state.items():
+        array = tensor.numpy()
+        parts = key.split(".")
+        if parts[0] == "mapping":
+            leaf = "weight" if parts[2] == "linear" else "bias"
+            variables[f"mapping/Dense{parts[1][5:]}/{leaf}"] = array.T
+        elif key == "truncation.w_avg":
+            variables["dlatent_avg"] = array
+        elif key == "synthesis.lod":
+            variables["synthesis/lod"] = np.float32(array)
+        elif parts[1].startswith("output"):
+            scope = f"synthesis/ToRGB_lod{3 - int(parts[1][6:])}"
+            variables[f"{scope}/{parts[-1]}"] = array.transpose(2, 3, 1, 0) if parts[-1] == "weight" else array
+        elif parts[0] == "synthesis" and "blur" not in parts:
+            index = int(parts[1][5:])
+            size = 4 << index // 2
+            scope = (
+                f"synthesis/{size}x{size}/" + (["Conv0_up", "Conv1"] if index > 1 else ["Const", "Conv"])[index % 2]
+            )
+            rest = ".".join(parts[2:])
+            if rest == "epilogue.apply_noise.noise":
+                variables[f"synthesis/noise{index}"] = array
+            elif rest == "conv.weight":
+                variables[f"{scope}/weight"] = array.transpose(2, 3, 1, 0)
+            elif rest.endswith("linear.weight"):
+                variables[f"{scope}/StyleMod/weight"] = array.T
+            else:
+                leaf = {
+                    "first_layer": "const", "epilogue.apply_noise.weight": "Noise/weight", "epilogue.bias": "bias",
+                    "epilogue.style_mod.dense.wscale.bias": "StyleMod/bias",
+                }[rest]  # fmt: skip
+                variables[f"{scope}/{leaf}"] = array
+    return variables
+
+
+def tf_progan(channels: tuple[int, ...], z_dim: int, fused: bool = True) -> dict[str, Any]:
+    """Random variables of an official ProGAN."""
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> Any:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    variables: dict[str, Any] = {"lod": np.float32(0)}
+    for i, width in enumerate(channels):
+        scope, before = f"{4 << i}x{4 << i}", channels[max(i - 1, 0)]
+        if i == 0:
+            variables |= {f"{scope}/Dense/weight": normal(z_dim, 16 * width), f"{scope}/Dense/bias": normal(width)}
+        elif fused:
+            variables |= {f"{scope}/Conv0_up/weight": normal(3, 3, width, before)}
+            variables |= {f"{scope}/Conv0_up/bias": normal(width)}
+        else:
+            variables |= {
+                f"{scope}/Conv0/weight": normal(3, 3, before, width),
+                f"{scope}/Conv0/bias": normal(width),
+            }
+        name = f"{scope}/Conv1" if i else f"{scope}/Conv"
+        variables |= {f"{name}/weight": normal(3, 3, width, width), f"{name}/bias": normal(width)}
+        lod = len(channels) - 1 - i
+        variables |= {f"ToRGB_lod{lod}/weight": normal(1, 1, width, 3), f"ToRGB_lod{lod}/bias": normal(3)}
+    return variables

@@ -1,0 +1,140 @@
+"""The solver: each sample reaches its own minimum, whoever its neighbours are."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pipeline.generators import open_generator
+from pipeline.perceptual import load_perceptual
+from stages.invert.optimizers import Adam, Lbfgs, SlotOptimizer
+from stages.invert.preconditioner import Preconditioner, measure_preconditioner, projected_gradient
+from stages.invert.solver import Solution, solve
+
+LAYERS, DIM = 2, 5
+PLAIN = Preconditioner(torch.eye(DIM).expand(LAYERS, DIM, DIM).contiguous())
+
+
+@dataclass
+class Valleys:
+    """Sample i has its minimum at centres[i], in a valley that is `stretch` times longer than wide."""
+
+    centres: Tensor
+    stretch: float = 30.0
+    poison: tuple[int, ...] = ()
+    memory: int = 10**6  # slots beyond which memory is short
+    held: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    largest: int = 0
+
+    def resize(self, slots: int) -> None:
+        self.held = torch.zeros(slots, dtype=torch.int64)
+
+    def enter(self, slots: Tensor, samples: Tensor) -> Tensor:
+        self.held[slots] = samples
+        return torch.zeros(len(slots), LAYERS, DIM)
+
+    def keep(self, slots: Tensor) -> None:
+        self.held = self.held[slots]
+
+    def loss(self, w: Tensor, steps: Tensor) -> Tensor:
+        if len(w) > self.memory:
+            raise torch.OutOfMemoryError
+        self.largest = max(self.largest, len(w))
+        scales = torch.logspace(0, torch.log10(torch.tensor(self.stretch)), LAYERS * DIM).reshape(LAYERS, DIM)
+        loss = (scales * (w - self.centres[self.held])).square().sum(dim=(1, 2))
+        poisoned = torch.isin(self.held, torch.tensor(self.poison, dtype=torch.int64))
+        return loss * torch.where(poisoned & (steps > 2), torch.nan, 1.0)
+
+
+def centres(count: int) -> Tensor:
+    return torch.randn(count, LAYERS, DIM, generator=torch.Generator().manual_seed(count))
+
+
+def lbfgs(slots: int) -> SlotOptimizer:
+    return Lbfgs(slots, PLAIN, 60, 0.0)
+
+
+def adam(slots: int) -> SlotOptimizer:
+    return Adam(slots, PLAIN, 200, 0.1)
+
+
+def run(problem: Valleys, slots: int, optimizer: object = lbfgs) -> Solution:
+    return solve(problem, len(problem.centres), slots, (LAYERS, DIM), optimizer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("optimizer", [lbfgs, adam])
+def test_every_sample_reaches_its_minimum(optimizer: object) -> None:
+    problem = Valleys(centres(11))
+    found = run(problem, 4, optimizer)
+    torch.testing.assert_close(found.w, problem.centres, atol=0.02, rtol=0)
+
+
+@settings(max_examples=12)
+@given(count=st.integers(1, 12), slots=st.integers(1, 5), sample=st.integers(0, 11))
+def test_a_result_does_not_depend_on_the_neighbours(count: int, slots: int, sample: int) -> None:
+    sample %= count
+    together = run(Valleys(centres(count)), slots)
+    alone = run(Valleys(centres(count)[sample : sample + 1]), 1)
+    torch.testing.assert_close(together.w[sample], alone.w[0], atol=1e-4, rtol=0)
+
+
+def test_a_sample_that_diverges_harms_no_other() -> None:
+    fine, beside = run(Valleys(centres(7)), 3), run(Valleys(centres(7), poison=(2, 5)), 3)
+    others = [0, 1, 3, 4, 6]
+    torch.testing.assert_close(fine.w[others], beside.w[others], atol=1e-5, rtol=0)
+    # L-BFGS falls back on the last point that was finite; Adam has no such point.
+    assert torch.isfinite(beside.w).all()
+    assert not torch.isfinite(run(Valleys(centres(7), poison=(2,)), 3, adam).w[2]).any()
+
+
+def test_easy_samples_leave_early_and_make_room() -> None:
+    start_at_minimum = centres(9)
+    start_at_minimum[::2] = 0
+    problem = Valleys(start_at_minimum)
+    found = solve(problem, 9, 3, (LAYERS, DIM), lambda slots: Lbfgs(slots, PLAIN, 60, 0.02))
+    assert problem.largest == 3
+    assert found.steps[::2].max() < found.steps[1::2].min()
+
+
+def test_short_of_memory_the_batch_is_halved() -> None:
+    problem = Valleys(centres(9), memory=2)
+    found = run(problem, 8)
+    assert problem.largest == 2
+    torch.testing.assert_close(found.w, problem.centres, atol=0.02, rtol=0)
+
+
+def test_the_loss_of_lbfgs_never_rises() -> None:
+    problem, state = Valleys(centres(4)), Lbfgs(4, PLAIN, 40, 0.0)
+    problem.resize(4)
+    state.enter(torch.arange(4), problem.enter(torch.arange(4), torch.arange(4)))
+    last = torch.full((4,), torch.inf)
+    for step in range(40):
+        w = state.propose().requires_grad_(True)
+        loss = problem.loss(w, torch.full((4,), step))
+        state.observe(loss.detach(), *torch.autograd.grad(loss.sum(), w))
+        assert (state.loss <= last).all()
+        last = state.loss
+
+
+def test_preconditioned_coordinates_are_well_conditioned() -> None:
+    generator, net = open_generator("color-digits").network, load_perceptual("color-digits")
+    basis = measure_preconditioner(generator, net, torch.device("cpu"))
+    layers, dim, _ = basis.basis.shape
+    plain = Preconditioner(torch.eye(dim).expand(layers, dim, dim).contiguous())
+    rng = torch.Generator().manual_seed(1)
+    w = generator.map(torch.randn(256, generator.z_dim, generator=rng)).requires_grad_(True)
+    gradient = projected_gradient(generator, net, w, rng)
+
+    def even(change: Preconditioner, layer: int) -> float:
+        """How many coordinates of a layer matter: the participation ratio of the gradients' spectrum."""
+        u = change.to_u(gradient).reshape(256, layers, dim)[:, layer]
+        values = torch.linalg.eigvalsh(u.T @ u)
+        return float(values.sum() ** 2 / values.square().sum())
+
+    before, after = (sum(even(change, layer) for layer in range(layers)) for change in (plain, basis))
+    assert after > 1.5 * before
+    u, g = torch.randn(3, layers * dim), torch.randn(3, layers, dim)
+    torch.testing.assert_close((basis.to_w(u) * g).sum(), (u * basis.to_u(g)).sum())  # adjoint to each other
