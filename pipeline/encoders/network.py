@@ -90,6 +90,6 @@ class Encoder(nn.Module):
 
 
 def default_channels(resolution: int) -> tuple[int, ...]:
-    """Widths from the full resolution down to 4x4: 32 at 32x32, doubling to 128, less for large images."""
+    """Widths from the full resolution down to 4x4: 16, 32, 64 and 128 from 32x32 on, 16 above."""
     steps = int(math.log2(resolution)) - 2
-    return tuple(min(128, max(16, 32 << i >> max(0, steps - 3))) for i in range(steps + 1))
+    return tuple(min(128, max(16, 128 >> (steps - i))) for i in range(steps + 1))

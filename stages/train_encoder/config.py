@@ -9,15 +9,16 @@ from pipeline.config import option
 class TrainEncoderConfig:
     """Defaults are those of the shipped color-digits encoder."""
 
-    steps: int = option(4000, "updates of each of the two kinds", at_least=1)
+    steps: int = option(2000, "updates of each of the two kinds", at_least=1)
     train_batch: int = option(32, "generated and real images in a step, each", at_least=1)
     learning_rate: float = option(1e-3, "Adam's step size, falling to zero in the second half", at_least=0)
-    passes: int = option(2, "corrections the encoder makes; one is the plain encoder", at_least=1)
+    passes: int = option(3, "corrections the encoder makes; one is the plain encoder", at_least=1)
     space: str = option("w+", "`w+`: each layer its own w; `w`: all the same", choices=("w+", "w"))
     latent_weight: float = option(1.0, "weight of eq. 8, the distance of w of generated images", at_least=0)
     pixel_weight: float = option(2.0, "gamma_1 of eq. 9, weight of the pixels of an image", at_least=0)
     feature_weight: float = option(1.0, "gamma_2 of eq. 9, weight of the perceptual net's features", at_least=0)
-    style_mixing: float = option(0.9, "probability that a generated image is rendered from two w")
+    style_mixing: float = option(0.9, "probability that a generated image is rendered from three w")
+    stretch: float = option(1.6, "generated images lie up to so many times as far from the mean w", at_least=1)
     ema_half_life: int = option(5_000, "images after which an old weight counts half in the average")
     snapshot: int = option(500, "steps from one checkpoint to the next", at_least=1)
     seed: int = option(0, "seed of everything random", at_least=0)

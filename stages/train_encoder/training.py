@@ -90,16 +90,23 @@ class Trainer:
         return total / config.passes
 
     def draw_w(self, rng: torch.Generator) -> Tensor:
-        """w+ of random z, some of them mixed of two at a random layer: [train_batch, num_ws, w_dim]."""
+        """w+ [train_batch, num_ws, w_dim] of random z.
+
+        In W+ some are mixed of three w at two random layers, and moved away from the mean by up to `stretch`: so
+        the encoder also learns images that the generator can render but hardly ever draws.
+        """
         config, network = self.config, self.generator
-        z = torch.randn(2, config.train_batch, network.z_dim, generator=rng).to(self.device)
-        one, two = (network.map(part, self.labels(config.train_batch, rng)) for part in z)
+        batch = config.train_batch
+        z = torch.randn(3, batch, network.z_dim, generator=rng).to(self.device)
+        w = torch.stack([network.map(part, self.labels(batch, rng)) for part in z])
         if config.space == "w":
-            return one
-        cut = torch.randint(1, network.num_ws, (config.train_batch, 1, 1), generator=rng)
-        mixed = torch.rand(config.train_batch, 1, 1, generator=rng) < config.style_mixing
-        layer = torch.arange(network.num_ws)[None, :, None]
-        return torch.where((mixed & (layer >= cut)).to(self.device), two, one)
+            return w[0]
+        cuts = torch.randint(1, network.num_ws, (2, batch, 1), generator=rng)
+        mixed = torch.rand(batch, 1, generator=rng) < config.style_mixing
+        source = (torch.arange(network.num_ws) >= cuts).sum(dim=0) * mixed  # [batch, num_ws] of 0, 1, 2
+        index = source.to(self.device)[None, :, :, None].expand(1, -1, -1, network.w_dim)
+        stretch = 1 + (config.stretch - 1) * torch.rand(batch, 1, 1, generator=rng).to(self.device)
+        return self.encoder.mean_w + stretch * (w.gather(0, index)[0] - self.encoder.mean_w)
 
     def labels(self, count: int, rng: torch.Generator) -> Tensor | None:
         """Random one-hot labels [count, c_dim] for a conditional generator, else None."""
