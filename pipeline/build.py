@@ -53,6 +53,11 @@ class Build:
         """latents.zarr: w+ of every sample, and how well it was inverted."""
         return self.root / "latents.zarr"
 
+    @property
+    def directions_path(self) -> Path:
+        """directions.zarr: sets of directions that edits move w along."""
+        return self.root / "directions.zarr"
+
     def variants_path(self, name: str) -> Path:
         """variants/NAME.zarr: w+ of every variant, and where it came from."""
         return self.root / "variants" / f"{name}.zarr"

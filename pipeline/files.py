@@ -33,6 +33,25 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+@contextmanager
+def atomic_folder(path: Path, workspace: Path) -> Iterator[Path]:
+    """Give an empty folder that takes the place of `path` when the block ends without an error.
+
+    It is filled in `workspace`, on the same disk, where nobody mistakes it for the real one.
+    """
+    partial = workspace / f"{path.name}.{os.getpid()}{PARTIAL}"
+    remove(partial)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(path)
+        partial.replace(path)
+    except BaseException:
+        remove(partial)
+        raise
+
+
 def sha256_file(path: Path) -> str:
     """Digest of a file's content in hex."""
     with path.open("rb") as file:

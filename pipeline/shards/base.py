@@ -28,6 +28,8 @@ class ShardSample:
         partner: id of the sample whose layers were mixed in, or "".
         variant: number of the variant; -1 for the sample itself.
         original_pixels: the source's own pixels, where the set carries them.
+        soft_label: probability of each class, where the set has soft labels (then every sample has one).
+        lam: weight of the source in a mix with its partner; 1 where nothing was mixed.
     """
 
     id: str
@@ -40,6 +42,8 @@ class ShardSample:
     partner: str
     variant: int
     original_pixels: Pixels | None = None
+    soft_label: NDArray[np.float32] | None = None
+    lam: float = 1.0
 
     @cached_property
     def image(self) -> bytes:
@@ -65,6 +69,7 @@ class ShardInfo:
     resolution: int
     latent_shape: tuple[int, int] | None
     originals: bool = False
+    soft_labels: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,11 @@ def dataset_card(info: ShardInfo, files: Sequence[ShardFile], kinds: dict[str, i
     latents = (
         f"`w` is the W+ latent behind the image, float32 {list(info.latent_shape)}. " if info.latent_shape else ""
     )
+    soft = (
+        "`soft_label` is the probability of each class, `lam` the source's weight in a mix. "
+        if info.soft_labels
+        else ""
+    )
     return f"""---
 pretty_name: {info.name} ({info.dataset})
 license: other
@@ -48,7 +53,7 @@ dataset_info:
 # {info.name}
 
 {info.description or info.dataset}. {info.resolution}x{info.resolution} RGB, {len(info.classes)} classes. Written by
-onmanifold. {latents}`kind` says what an image is, `source` which sample it was made from.
+onmanifold. {latents}{soft}`kind` says what an image is, `source` which sample it was made from.
 
 | split | samples |
 |---|---|

@@ -54,6 +54,8 @@ def columns(info: ShardInfo) -> list[Column]:
             lambda s: s.variant,
         ),
     ]
+    if info.soft_labels:
+        chosen += [soft_label("soft_label", len(info.classes)), number("lam", lambda s: s.lam)]
     if info.latent_shape is not None:
         chosen.append(latent("w", info.latent_shape))
     if info.originals:
@@ -70,6 +72,22 @@ def image(name: str, value: Callable[[ShardSample], Any]) -> Column:
 def text(name: str, value: Callable[[ShardSample], Any]) -> Column:
     """A column of text."""
     return Column(name, pa.string(), {"dtype": "string", "_type": "Value"}, {"dataType": "sc:Text"}, value)
+
+
+def number(name: str, value: Callable[[ShardSample], float]) -> Column:
+    """A column of numbers."""
+    return Column(name, pa.float32(), {"dtype": "float32", "_type": "Value"}, {"dataType": "sc:Float"}, value)
+
+
+def soft_label(name: str, classes: int) -> Column:
+    """A column of probabilities of the classes, in the order of their names."""
+    return Column(
+        name,
+        pa.list_(pa.float32(), classes),
+        {"feature": {"dtype": "float32", "_type": "Value"}, "length": classes, "_type": "List"},
+        {"dataType": "cr:Float32", "isArray": True, "arrayShape": str(classes)},
+        lambda s: None if s.soft_label is None else s.soft_label.tolist(),
+    )
 
 
 def latent(name: str, shape: tuple[int, int]) -> Column:

@@ -36,6 +36,11 @@ class Dmat:
             )
         if info.latent_shape is None:
             raise PipelineError("--format dmat holds latents: leave out --no-latents")
+        if info.soft_labels:
+            raise PipelineError(
+                "--format dmat tells a label by the name of a file, so it cannot carry soft labels: use webdataset "
+                "or parquet, or make the variants without (natra: --smoothing 0)"
+            )
 
     def file_name(self, split: str, index: int, count: int) -> str:
         """The class is the name."""

@@ -62,7 +62,7 @@ def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:
     """Suffix and content of each file of a sample. The JSON has the same keys and types in every sample."""
     yield "png", sample.image
     yield "cls", str(sample.label).encode()
-    facts = {
+    facts: dict[str, object] = {
         "id": sample.id,
         "label": sample.label,
         "class": sample.class_name,
@@ -71,6 +71,8 @@ def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:
         "partner": sample.partner,
         "variant": sample.variant,
     }
+    if sample.soft_label is not None:
+        facts |= {"soft_label": sample.soft_label.tolist(), "lam": sample.lam}
     yield "json", json.dumps(facts).encode()
     if sample.latent is not None:
         buffer = io.BytesIO()

@@ -1,5 +1,7 @@
 """`pipeline augment`."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,24 +13,39 @@ from stages.augment.config import AugmentConfig
 @click.command()
 @run_options
 @config_options(AugmentConfig)
+@click.option("--perceptual", help="Perceptual net that measures distance.  [default: the dataset's]")
 @click.option("--name", help="Name of the variant set.  [default: the mode]")
-def command(run: RunOptions, config: AugmentConfig, name: str | None) -> dict[str, Any]:
+def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name: str | None) -> dict[str, Any]:
     """Precompute variants of the inverted samples.
 
     \b
         pipeline augment --mode randmix
         pipeline augment --mode mix --variants 8 --name mix8 --dataset color-digits
+        pipeline augment --mode advmix --classifier builds/color-digits/evaluate/classifiers/nominal-0.toml
     """
     from pipeline.build import resolve_build
+    from pipeline.errors import PipelineError
     from pipeline.execute import Execution
     from pipeline.latents import check_name, generator_of
+    from pipeline.perceptual import load_perceptual
     from pipeline.run import run_stage
+    from stages.augment.config import resolve
     from stages.augment.stage import Augment
 
+    if config.classifier.endswith(".toml"):  # workers may run in another folder
+        config = replace(config, classifier=str(Path(config.classifier).expanduser().resolve()))
+    config = resolve(config)
     build = resolve_build(run.dataset, run.build)
-    stage = Augment(
-        config, check_name(name or config.mode), generator_of(build), run.limit, run.device, run.batch_size
-    )
+    generator = generator_of(build)
+    perceptual = perceptual or build.manifest.perceptual
+    if perceptual is None:
+        raise PipelineError(
+            f"dataset '{build.manifest.name}' names no perceptual net: name one with --perceptual, e.g. vgg16"
+        )
+    load_perceptual(perceptual)
+    name = check_name(name or config.mode)
+    stage = Augment(config, name, generator, perceptual, run.limit, run.device, run.batch_size)
+    stage.settings(build)  # what is missing is told before --fresh deletes anything
     with build.lock():
         execution = Execution(run.workers, run.scheduler, run.device)
         summary = run_stage(stage, build, execution, fresh=run.fresh, unit="variants")

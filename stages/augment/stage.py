@@ -1,13 +1,11 @@
 """The stage: rows of latents.zarr in, rows of variants/NAME.zarr out."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import zarr
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.build import Build
 from pipeline.config import digest_of
@@ -17,14 +15,18 @@ from pipeline.files import remove
 from pipeline.generators import open_generator
 from pipeline.ledger import Record, data_digests
 from pipeline.outputs import rows_output
+from pipeline.perceptual import perceptual_digest
 from pipeline.run import rows_in_chunks
 from pipeline.stage import Chunk, ChunkResult
-from pipeline.store import ArraySpec, create_group, open_group, read_rows, write_rows
-from stages.augment.config import AugmentConfig
+from pipeline.store import ArraySpec, create_group, read_rows, write_rows
+from stages.augment.config import SHARED, AugmentConfig
+from stages.augment.layout import Columns, empty_columns, layout
+from stages.augment.measure import measure, unrelated_distance
 from stages.augment.modes import MODES
 from stages.augment.modes.base import Context, Sources
+from stages.augment.setup import edits_digest, make_context, open_classifier, open_edits, slots_of
 
-BATCH = 256  # variants made at once where --batch-size is silent
+BATCH = 256  # variants that a mode without an attack makes at once where --batch-size is silent
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Augment:
     config: AugmentConfig
     variants_name: str
     generator: str
+    perceptual: str
     limit: int | None = None
     device: str = "auto"
     batch_size: int | None = None
@@ -51,8 +54,18 @@ class Augment:
         return f"augment/{self.variants_name}"
 
     def settings(self, build: Build) -> dict[str, Any]:
-        """Configuration and the generator's digest."""
-        return {**asdict(self.config), "generator": open_generator(self.generator).sha256}
+        """What the mode reads of the configuration, and the digests of all networks and directions."""
+        entry, loaded = MODES[self.config.mode], open_generator(self.generator)
+        names = [name for name in (*SHARED, *entry.options) if name not in ("classifier", "keep")]
+        settings = {name: getattr(self.config, name) for name in names}
+        settings |= {"generator": loaded.sha256, "perceptual": perceptual_digest(self.perceptual)}
+        classifier = open_classifier(self.config, build, self.generator, "cpu")
+        if classifier is not None:
+            settings |= {"classifier": classifier.sha256, "keep": self.config.keep}
+        edits = open_edits(self.config, build, loaded)
+        if edits:
+            settings["edits"] = edits_digest(edits)
+        return settings
 
     def split_rows(self, build: Build) -> NDArray[np.int64]:
         """Rows of samples.parquet that belong to the split, in order."""
@@ -79,15 +92,9 @@ class Augment:
             )
         return layers
 
-    def arrays(self) -> dict[str, ArraySpec]:
+    def arrays(self, build: Build) -> dict[str, ArraySpec]:
         """Layout of variants/NAME.zarr."""
-        network = open_generator(self.generator).network
-        rows = self.config.chunk_size * self.config.variants
-        inner = next(n for n in (16, 8, 4, 2, 1) if rows % n == 0)
-        w = ArraySpec("float32", (network.num_ws, network.w_dim), ("layer", "channel"), inner=inner, compress=True)
-        index = ArraySpec("int64", fill=-1)
-        flags = ArraySpec("uint8", fill=0)
-        return {"w": w, "source": index, "partner": index, "variant": index, "label": index, "valid": flags}
+        return layout(self.config, open_generator(self.generator).network, len(build.reader.classes))
 
     def plan(self, build: Build) -> list[Chunk]:
         """Create the group and cut its rows into chunks of whole samples."""
@@ -100,80 +107,97 @@ class Augment:
             "fine_layers": list(self.layers()),
             "variants": per_sample,
             "split": self.config.split,
+            "classifier": self.config.classifier,
+            "epsilon_unit": MODES[self.config.mode].unit,
         }
         path = build.variants_path(self.variants_name)
-        create_group(path, sources * per_sample, self.config.chunk_size * per_sample, self.arrays(), attributes)
-        limit = None if self.limit is None else self.limit * per_sample
-        return rows_in_chunks(sources * per_sample, self.config.chunk_size * per_sample, limit)
+        rows, size = sources * per_sample, self.config.chunk_size * per_sample
+        create_group(path, rows, size, self.arrays(build), attributes)
+        return rows_in_chunks(rows, size, None if self.limit is None else self.limit * per_sample)
 
     def chunk_sources(self, build: Build, chunk: Chunk) -> NDArray[np.int64]:
         """Rows of samples.parquet that a chunk's rows are made of, each as often as it has variants."""
         return self.split_rows(build)[np.arange(chunk.start, chunk.stop) // self.config.variants]
 
     def inputs(self, build: Build, chunk: Chunk) -> str:
-        """Digest of the latents that the chunk draws on; with `mix` any sample may be a partner."""
+        """Digest of the latents that the chunk draws on; any sample may be a partner in modes that have them."""
         samples = build.samples()
         rows = self.chunk_sources(build, chunk)
-        first, last = (0, len(samples)) if self.config.mode == "mix" else (int(rows[0]), int(rows[-1]) + 1)
+        everything = MODES[self.config.mode].partners
+        first, last = (0, len(samples)) if everything else (int(rows[0]), int(rows[-1]) + 1)
         digests = [d for d in data_digests(build, "invert") if d[0] < last and d[1] > first]
         return digest_of([digests, samples["status"].iloc[first:last].tolist()])
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Make the chunk's variants from the inverted samples among its sources."""
-        device = resolve_device(self.device)
         samples = build.samples()
         rows = self.chunk_sources(build, chunk)
-        number = np.arange(chunk.start, chunk.stop) % self.config.variants
         inverted = samples["status"].isin(["ok", "poor"] if self.config.include_poor else ["ok"]).to_numpy()
-        valid = inverted[rows]
-        specs = self.arrays()
-        columns: dict[str, NDArray[Any]] = {
-            "w": np.full((len(chunk), *specs["w"].tail), np.nan, np.float32),
-            "source": rows,
-            "partner": np.full(len(chunk), -1, np.int64),
-            "variant": number,
-            "label": samples["label"].to_numpy()[rows].astype(np.int64),
-            "valid": valid.astype(np.uint8),
-        }
-        if valid.any():
+        columns = empty_columns(self.arrays(build), len(chunk))
+        columns["source"] = rows
+        columns["variant"] = np.arange(chunk.start, chunk.stop) % self.config.variants
+        columns["label"] = samples["label"].to_numpy()[rows].astype(np.int64)
+        places = np.flatnonzero(inverted[rows])
+        failures = {}
+        if len(places):
             ids = samples["id"].to_numpy()
-            context = self.context(build, inverted, device)
-            mode = MODES[self.config.mode].load()
-            places = np.flatnonzero(valid)
-            for batch in np.array_split(places, -(-len(places) // (self.batch_size or BATCH))):
-                picked = torch.from_numpy(rows[batch])
-                keys = [f"{ids[r]}/{k}" for r, k in zip(rows[batch], number[batch], strict=True)]
-                with torch.inference_mode():
-                    made = mode(Sources(context.read_w(picked), picked, keys), context)
-                columns["w"][batch] = made.w.cpu().numpy()
-                columns["partner"][batch] = made.partner.numpy()
+            keys = [f"{ids[r]}/{k}" for r, k in zip(rows, columns["variant"], strict=True)]
+            split = self.split_rows(build)
+            context = self.context(build, split[inverted[split]])
+            for batch in self.batches(places):
+                with torch.no_grad():
+                    self.fill(columns, batch, [keys[i] for i in batch], context)
+            for i in places[columns["valid"][places] == 0]:
+                if not np.isfinite(columns["w"][i]).all():
+                    failures[chunk.start + int(i)] = "the variant is not a finite number"
         path = build.variants_path(self.variants_name)
         digest = write_rows(path, chunk.start, columns)
-        return ChunkResult([rows_output(build.root, path, list(columns), chunk.start, chunk.stop, digest)])
+        output = rows_output(build.root, path, list(columns), chunk.start, chunk.stop, digest)
+        return ChunkResult([output], failures)
 
-    def context(self, build: Build, inverted: NDArray[np.bool_], device: torch.device) -> Context:
-        """What the modes draw on."""
-        network = open_generator(self.generator, device.type).network
-        latents = open_group(build.latents_path)["w"]
-        assert isinstance(latents, zarr.Array)
+    def context(self, build: Build, pool: NDArray[np.int64]) -> Context:
+        """What the mode draws on; `pool` is the rows of the samples that may be partners."""
+        device = resolve_device(self.device)
+        slots = slots_of(self.batch_size, open_generator(self.generator).network.resolution)
+        return make_context(build, self.config, self.generator, self.layers(), pool, slots, device)
 
-        def read_w(rows: Tensor) -> Tensor:
-            wanted, place = np.unique(rows.numpy(), return_inverse=True)
-            return torch.from_numpy(np.asarray(latents.oindex[wanted])[place]).to(device)
+    def batches(self, places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Variants that the mode gets at once: an attack fills its slots from all of them."""
+        size = len(places) if MODES[self.config.mode].attacks else self.batch_size or BATCH
+        return np.array_split(places, -(-len(places) // size))
 
-        split = self.split_rows(build)
-        pool = torch.from_numpy(split[inverted[split]])
-        return Context(network.map, network.z_dim, self.layers(), pool, read_w, self.config.seed)
+    def fill(self, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context) -> None:
+        """Make the variants at some places of a chunk, measure them, and write them to its columns."""
+        rows, labels, numbers = (torch.from_numpy(columns[n][places]) for n in ("source", "label", "variant"))
+        sources = Sources(context.read_w(rows), rows, keys, labels, numbers)
+        made = MODES[self.config.mode].load()(sources, context)
+        mixup = MODES[self.config.mode].partners and "soft_label" in columns  # may go all the way to the partner
+        bound = np.inf if mixup else unrelated_distance(self.generator, self.perceptual, sources.w.device.type)
+        measured = measure(made, sources, context, self.perceptual, bound)
+        columns["w"][places] = made.w.cpu().numpy()
+        columns["partner"][places] = made.partner.numpy()
+        for name, values in made.columns.items():
+            columns[name][places] = values.cpu().numpy()
+        for name in ("distance", "fooled", "moved", "flagged"):
+            columns[name][places] = getattr(measured, name)
+        if "image" in columns:
+            columns["image"][places] = measured.pixels
+        usable = np.isfinite(columns["w"][places]).all(axis=(1, 2)) & np.isfinite(measured.distance)
+        columns["valid"][places] = usable & (measured.fooled | (self.config.keep == "all"))
 
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
         """Count the variants."""
-        group = read_rows(
-            build.variants_path(self.variants_name),
-            ("valid",),
-            0,
-            sum(r["stop"] - r["start"] for r in records),
-        )
-        return {"variants": self.variants_name, "valid": int(group["valid"].sum())}
+        rows = sum(r["stop"] - r["start"] for r in records)
+        path = build.variants_path(self.variants_name)
+        group = read_rows(path, ("valid", "fooled", "flagged", "distance"), 0, rows)
+        valid = group["valid"] == 1
+        summary: dict[str, Any] = {"variants": self.variants_name, "valid": int(valid.sum())}
+        if self.config.classifier:
+            made = np.isfinite(group["distance"])
+            summary["fooled_share"] = round(float(group["fooled"][made].mean()), 4) if made.any() else 0.0
+        summary["flagged"] = int(group["flagged"].sum())
+        summary["distance_mean"] = round(float(group["distance"][valid].mean()), 4) if valid.any() else 0.0
+        return summary
 
     def reset(self, build: Build) -> None:
         """Delete the variant set."""

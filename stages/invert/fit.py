@@ -17,11 +17,11 @@ from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import Pixels, psnr, to_float, to_uint8
 from pipeline.perceptual import PerceptualNet, load_perceptual, perceptual_digest
 from pipeline.seeds import torch_generator
+from pipeline.slots import Solution, solve
 from stages.invert.config import InvertConfig
 from stages.invert.losses import Algorithm1, Projection
 from stages.invert.optimizers import Adam, Lbfgs
 from stages.invert.preconditioner import Preconditioner, shared_preconditioner
-from stages.invert.solver import Solution, solve
 
 MEAN_SAMPLES = 10_000  # M of Algorithm 1, line 1
 SLOT_PIXELS = 64 * 32 * 32  # pixels in a batch on a CPU

@@ -92,7 +92,7 @@ def collect_items(build: Build, config: ShardConfig, variants: Sequence[str], li
     samples = build.samples()
     inverted = samples["status"].isin(["ok", "poor"]).to_numpy()  # the images themselves are as good as any
     if limit is not None:
-        inverted &= np.arange(len(samples)) < limit
+        inverted = inverted & (np.arange(len(samples)) < limit)
     origins, rows, sources, splits = [], [], [], []
     if config.base != "none":
         faithful = (samples["status"] == "ok").to_numpy()
@@ -104,8 +104,9 @@ def collect_items(build: Build, config: ShardConfig, variants: Sequence[str], li
     for number, name in enumerate(variants):
         path = build.variants_path(name)
         recorded = [stop for _, stop, _ in data_digests(build, f"augment/{name}")]
-        columns = read_rows(path, ("source", "valid"), 0, max(recorded, default=0))
-        usable = np.flatnonzero((columns["valid"] == 1) & inverted[columns["source"]])
+        columns = read_rows(path, ("source", "valid", "flagged"), 0, max(recorded, default=0))
+        wanted = (columns["valid"] == 1) & ((columns["flagged"] == 0) | config.flagged)
+        usable = np.flatnonzero(wanted & inverted[columns["source"]])
         origins.append(np.full(len(usable), number))
         rows.append(usable)
         sources.append(columns["source"][usable])

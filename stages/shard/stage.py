@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.build import Build
 from pipeline.config import digest_of
 from pipeline.devices import resolve_device
+from pipeline.errors import PipelineError
 from pipeline.files import remove, write_bytes
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_uint8
@@ -27,6 +28,7 @@ from pipeline.shards.manifest import write_manifest
 from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import open_group, read_attributes
 from stages.shard.config import ShardConfig
+from stages.shard.facts import base_facts, read_scattered, variant_facts
 from stages.shard.items import BASE, ShardPlan, plan_shards
 
 RENDER_BATCH = 64
@@ -99,7 +101,22 @@ class Shard:
             resolution=network.resolution,
             latent_shape=(network.num_ws, network.w_dim) if self.config.latents else None,
             originals=self.config.originals,
+            soft_labels=self.soft_labels(build),
         )
+
+    def soft_labels(self, build: Build) -> bool:
+        """Whether a variant set has soft labels, so that every sample gets one.
+
+        Raises:
+            PipelineError: the labels of the set are an attribute, which soft labels were not made for.
+        """
+        soft = [name for name in self.variants if "soft_label" in open_group(build.variants_path(name))]
+        if soft and self.config.label:
+            raise PipelineError(
+                f"--label {self.config.label}: the soft labels of {', '.join(soft)} are of the dataset's own: "
+                f"leave out --label, or those variants"
+            )
+        return bool(soft)
 
     def paths(self, build: Build, plan: ShardPlan) -> dict[str, Path]:
         """File of a shard in each format of its layout."""
@@ -131,6 +148,7 @@ class Shard:
         table = build.samples()
         ids, sources = (table[name].to_numpy() for name in ("id", "source"))
         labels, classes = build.labels(self.config.label)
+        soft_labels, one_hot = self.soft_labels(build), np.eye(len(classes), dtype=np.float32)
         for first in range(0, len(plan.rows), HELD):
             origins, rows = plan.origin[first : first + HELD], plan.rows[first : first + HELD]
             made: dict[int, ShardSample] = {}
@@ -144,7 +162,9 @@ class Shard:
                 kinds[kind] += len(places)
                 w = read_scattered(path, "w", mine)
                 originals = self.originals(build, sources[facts["source"]], kind)
-                images = originals if kind == "original" else list(self.synthesize(w))
+                stored = originals if kind == "original" else facts.get("image")
+                images = self.synthesize(w) if stored is None else stored
+                soft = facts.get("soft_label", one_hot[labels[facts["source"]]])
                 for i, place in enumerate(places):
                     source, partner, variant = (int(facts[key][i]) for key in ("source", "partner", "variant"))
                     made[int(place)] = ShardSample(
@@ -158,6 +178,8 @@ class Shard:
                         partner=str(ids[partner]) if partner >= 0 else "",
                         variant=variant,
                         original_pixels=originals[i] if self.config.originals else None,
+                        soft_label=soft[i] if soft_labels else None,
+                        lam=float(facts["lam"][i]),
                     )
             yield from (made[place] for place in range(len(rows)))
 
@@ -216,22 +238,3 @@ def shard_file(build: Build, root: Path, record: Record, output: Output) -> Shar
     """An output of a record as manifest.json lists it, relative to the set's folder."""
     path = (build.root / output["file"]).relative_to(root).as_posix()
     return ShardFile(path, record["details"]["split"], output["samples"], output["bytes"], output["sha256"])
-
-
-def base_facts(rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    """Source, partner and number of the samples themselves."""
-    none = np.full(len(rows), -1, dtype=np.int64)
-    return {"source": rows, "partner": none, "variant": none}
-
-
-def variant_facts(build: Build, name: str, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-    """Source, partner and number of variants."""
-    path = build.variants_path(name)
-    return {column: read_scattered(path, column, rows) for column in ("source", "partner", "variant")}
-
-
-def read_scattered(path: Path, name: str, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Read rows of an array in any order."""
-    wanted, place = np.unique(rows, return_inverse=True)
-    array: Any = open_group(path)[name]
-    return np.asarray(array.oindex[wanted])[place]

@@ -11,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.classifier import TruncatedVGG, classify, train_classifier
+from pipeline.classifiers.base import classify
+from pipeline.classifiers.judge import train_classifier
+from pipeline.classifiers.vgg5 import TruncatedVGG
 from pipeline.generators.stylegan2 import StyleGAN2
 from pipeline.seeds import torch_generator
 

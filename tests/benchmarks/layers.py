@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from pipeline.build import open_build
-from pipeline.classifier import classify, train_classifier
+from pipeline.classifiers import classify
+from pipeline.classifiers.judge import train_classifier
 from pipeline.datasets.loading import load_split
 from pipeline.devices import use_one_thread
 from pipeline.generators import load_generator

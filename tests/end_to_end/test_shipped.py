@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.classifier import classify, train_classifier
+from pipeline.classifiers import classify
+from pipeline.classifiers.judge import train_classifier
 from pipeline.datasets import load_dataset
 from pipeline.generators import load_generator, open_generator
 from pipeline.images import to_float

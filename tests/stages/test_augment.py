@@ -1,6 +1,7 @@
 """Variants: what changes, what stays, and on what each one depends."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,17 +9,48 @@ import torch
 from torch import Tensor
 
 from pipeline.build import open_build
+from pipeline.classifiers.vgg5 import TruncatedVGG
 from pipeline.generators import open_generator
 from pipeline.seeds import normal_rows, seed_of
 from pipeline.store import read_rows
+from stages.augment.attacks import typical
+from stages.augment.config import AugmentConfig, resolve
 from stages.augment.modes import MODES
-from stages.augment.modes.base import Context, Sources, replace_layers
+from stages.augment.modes.base import Context, Edit, Sources, replace_layers
 from tests.conftest import Tiny, run_pipeline
 
 
-def context(tiny: Tiny, codes: Tensor, pool: list[int]) -> Context:
+def context(tiny: Tiny, codes: Tensor, pool: list[int], config: AugmentConfig, **given: Any) -> Context:
     network = open_generator(str(tiny.generator)).network
-    return Context(network.map, network.z_dim, (4, 5, 6, 7), torch.tensor(pool), lambda rows: codes[rows], seed=3)
+    return Context(
+        map=network.map,
+        synthesize=network.synthesize,
+        z_dim=network.z_dim,
+        fine_layers=(4, 5, 6, 7),
+        pool=torch.tensor(pool),
+        read_w=lambda rows: codes[rows],
+        read_labels=lambda rows: rows % 3,
+        read_images=lambda rows: network.synthesize(codes[rows]).clamp(-0.99, 0.99),
+        num_classes=3,
+        config=resolve(config),
+        **given,
+    )
+
+
+def attackable(tiny: Tiny, codes: Tensor, mode: str, slots: int = 4, **changed: Any) -> Context:
+    """A context with a random classifier that errs near most images, and two edits."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = TruncatedVGG(3, width=4, feature_dim=8).eval().requires_grad_(False)
+    u = torch.eye(16)
+    edits = (Edit(2, 4, 7, u[3], 1.5), Edit(5, 6, 7, u[8], 0.5))
+    needed = {"classifier": "random"} if MODES[mode].attacks else {}
+    config = AugmentConfig(mode=mode, seed=3, **needed, **changed)
+    return context(tiny, codes, list(range(6)), config, classify=network, edits=edits, slots=slots)
+
+
+def sources_of(codes: Tensor, rows: Tensor, keys: list[str]) -> Sources:
+    return Sources(codes[rows], rows, keys, rows % 3, torch.arange(len(rows)) % 2)
 
 
 @pytest.fixture
@@ -33,7 +65,8 @@ def test_replacing_layers() -> None:
 
 def test_randmix_is_equation_17(tiny: Tiny, codes: Tensor) -> None:
     keys = ["a/0", "a/1", "b/0"]
-    made = MODES["randmix"].load()(Sources(codes[:3], torch.arange(3), keys), context(tiny, codes, [0, 1, 2]))
+    everything = context(tiny, codes, [0, 1, 2], AugmentConfig(seed=3))
+    made = MODES["randmix"].load()(sources_of(codes, torch.arange(3), keys), everything)
     z = normal_rows((12,), [seed_of(3, "randmix", key) for key in keys])
     mapped = open_generator(str(tiny.generator)).network.map(z)
     assert torch.equal(made.w[:, :4], codes[:3, :4])
@@ -44,7 +77,8 @@ def test_randmix_is_equation_17(tiny: Tiny, codes: Tensor) -> None:
 def test_mix_takes_a_partner_s_fine_layers_and_never_its_own(tiny: Tiny, codes: Tensor) -> None:
     rows = torch.arange(6).repeat_interleave(20)
     keys = [f"{row}/{i}" for i, row in enumerate(rows.tolist())]
-    made = MODES["mix"].load()(Sources(codes[rows], rows, keys), context(tiny, codes, list(range(6))))
+    everything = context(tiny, codes, list(range(6)), AugmentConfig(mode="mix", seed=3))
+    made = MODES["mix"].load()(sources_of(codes, rows, keys), everything)
     assert (made.partner != rows).all()
     assert set(made.partner.tolist()) == set(range(6))
     assert torch.equal(made.w[:, :4], codes[rows][:, :4])
@@ -54,10 +88,115 @@ def test_mix_takes_a_partner_s_fine_layers_and_never_its_own(tiny: Tiny, codes: 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_variant_depends_on_its_key_alone(tiny: Tiny, codes: Tensor, mode: str) -> None:
     keys = [f"k/{i}" for i in range(6)]
-    everything = context(tiny, codes, list(range(6)))
-    together = MODES[mode].load()(Sources(codes, torch.arange(6), keys), everything)
-    alone = MODES[mode].load()(Sources(codes[4:5], torch.tensor([4]), keys[4:5]), everything)
-    torch.testing.assert_close(together.w[4], alone.w[0])
+    everything = sources_of(codes, torch.arange(6), keys)
+    together = MODES[mode].load()(everything, attackable(tiny, codes, mode))
+    crowded = MODES[mode].load()(everything, attackable(tiny, codes, mode, slots=2))
+    alone = MODES[mode].load()(everything.at(torch.tensor([4])), attackable(tiny, codes, mode))
+    for other, place in ((crowded, 4), (alone, 0)):
+        assert_same(together.w[4], other.w[place])
+        if together.images is not None and other.images is not None:
+            assert_same(together.images[4], other.images[place])
+        for name, values in together.columns.items():
+            torch.testing.assert_close(values[4], other.columns[name][place])
+
+
+def assert_same(one: Tensor, other: Tensor) -> None:
+    """Equal but for coordinates whose gradient is zero to rounding, whose sign anything may turn."""
+    differs = (one - other).abs() > 1e-5
+    assert differs.float().mean() < 0.01
+
+
+@pytest.mark.parametrize("mode", sorted(MODES.keys() - {"mix"}))  # two variants may draw the same partner
+def test_no_variant_is_its_source_nor_its_sibling(tiny: Tiny, codes: Tensor, mode: str) -> None:
+    rows = torch.tensor([1, 1, 1, 1])
+    sources = sources_of(codes, rows, [f"k/{i}" for i in range(4)])
+    everything = attackable(tiny, codes, mode)
+    made = MODES[mode].load()(sources, everything)
+    shown = made.w if made.images is None else made.images
+    for i in range(4):
+        own = sources.w[i] if made.images is None else everything.read_images(rows)[i]
+        assert not torch.equal(shown[i], own)
+        assert all(not torch.equal(shown[i], shown[j]) for j in range(i))
+
+
+def test_advmix_stays_near_the_restart_it_tells(tiny: Tiny, codes: Tensor) -> None:
+    rows, keys = torch.arange(6), [f"k/{i}" for i in range(6)]
+    everything = attackable(tiny, codes, "advmix", epsilon=0.2)
+    made = MODES["advmix"].load()(sources_of(codes, rows, keys), everything)
+    told = made.columns["restarts"].tolist()
+    assert len(set(told)) > 1
+    z = normal_rows((12,), [seed_of(3, "advmix", key, n - 1) for key, n in zip(keys, told, strict=True)])
+    start = everything.map(typical(z, 0.5))
+    assert torch.equal(made.w[:, :4], codes[:, :4])
+    assert (made.w - start)[:, 4:].abs().max() <= 0.2 + 1e-6
+
+
+def test_the_typical_set_is_equation_15() -> None:
+    z = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+    length = typical(z, 0.1).norm(dim=1)
+    assert length.min() >= 4 - 0.1 * 2 - 1e-5
+    assert length.max() <= 4 + 0.1 * 2 + 1e-5
+    torch.testing.assert_close(typical(z, 100.0), z)
+
+
+def test_om_adv_and_adv_stay_in_their_balls(tiny: Tiny, codes: Tensor) -> None:
+    sources = sources_of(codes, torch.arange(6), [f"k/{i}" for i in range(6)])
+    latent = MODES["om-adv"].load()(sources, attackable(tiny, codes, "om-adv", epsilon=0.1))
+    assert 0.05 < (latent.w - codes).abs().max() <= 0.1 + 1e-6
+    everything = attackable(tiny, codes, "adv", pixel_epsilon=0.05)
+    pixel = MODES["adv"].load()(sources, everything)
+    assert pixel.images is not None
+    change = (pixel.images - everything.read_images(sources.rows)).abs()
+    assert 0.04 < change.max() <= 0.05 + 1e-6
+    assert pixel.images.abs().max() <= 1
+    assert torch.equal(pixel.w, codes)
+
+
+def test_fgsm_is_one_step_of_the_whole_radius_along_the_sign(tiny: Tiny, codes: Tensor) -> None:
+    sources = sources_of(codes, torch.arange(6), [f"k/{i}" for i in range(6)])
+    everything = attackable(tiny, codes, "om-adv", epsilon=0.1, attack_steps=1)
+    made = MODES["om-adv"].load()(sources, everything)
+    w = codes.clone().requires_grad_(True)
+    assert everything.classify is not None
+    loss = torch.nn.functional.cross_entropy(everything.classify(everything.synthesize(w)), sources.labels)
+    torch.autograd.backward(loss)
+    assert w.grad is not None
+    assert_same(made.w, codes + 0.1 * w.grad.sign())
+
+
+def test_dmat_attacks_pixels_and_codes_by_turns(tiny: Tiny, codes: Tensor) -> None:
+    sources = sources_of(codes, torch.arange(6), [f"k/{i}" for i in range(6)])
+    everything = attackable(tiny, codes, "dmat")
+    made = MODES["dmat"].load()(sources, everything)
+    assert made.images is not None
+    rendered = everything.synthesize(made.w).clamp(-1, 1)
+    off = (made.images - rendered).abs().amax(dim=(1, 2, 3))
+    moved = (made.w - codes).abs().amax(dim=(1, 2))
+    even = sources.numbers == 0
+    assert (moved[even] == 0).all()
+    assert ((off[even] > 0) & (off[even] <= 8 / 255 + 1e-6)).all()
+    assert ((moved[~even] > 0) & (moved[~even] <= 0.02 + 1e-6)).all()
+    torch.testing.assert_close(off[~even], torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(made.columns["epsilon"][even], torch.full((3,), 8 / 255))
+
+
+def test_mixups_mix_codes_or_pixels_and_labels_alike(tiny: Tiny, codes: Tensor) -> None:
+    rows = torch.arange(6).repeat(5)
+    sources = sources_of(codes, rows, [f"k/{i}" for i in range(30)])
+    for mode in ("mixl", "mixi"):
+        everything = attackable(tiny, codes, mode, beta=1.0)
+        made = MODES[mode].load()(sources, everything)
+        lam = made.columns["lam"]
+        assert 0.1 < lam.std() < 0.45
+        one_hot = torch.eye(3)
+        expected = lam[:, None] * one_hot[rows % 3] + (1 - lam[:, None]) * one_hot[made.partner % 3]
+        torch.testing.assert_close(made.columns["soft_label"], expected)
+        if made.images is None:
+            share = lam[:, None, None]
+            torch.testing.assert_close(made.w, share * codes[rows] + (1 - share) * codes[made.partner])
+        else:
+            share, read = lam[:, None, None, None], everything.read_images
+            torch.testing.assert_close(made.images, share * read(rows) + (1 - share) * read(made.partner))
 
 
 def test_more_variants_keep_the_first_ones(tmp_path: Path, tiny: Tiny, finished_build: Path) -> None:
@@ -93,6 +232,16 @@ def test_variants_record_where_they_come_from(finished_build: Path) -> None:
         (["--name", "a/b"], "'a/b' cannot be a name"),
         (["--variants", "0"], "--variants 0: must be at least 1"),
         (["--seed", "5"], "seed: 0 → 5"),
+        (
+            ["--restarts", "3"],
+            "--mode mix does not read it; leave it out, or use one of the modes that do (advmix 5",
+        ),
+        (
+            ["--mode", "advmix", "--name", "other"],
+            "--mode advmix needs --classifier FILE.toml: `pipeline evaluate`",
+        ),
+        (["--keep", "fooling", "--name", "other"], "--keep fooling needs --classifier"),
+        (["--classifier", "none.toml", "--name", "other"], "there is no classifier at"),
     ],
 )
 def test_bad_settings(finished_build: Path, extra: list[str], words: str) -> None:

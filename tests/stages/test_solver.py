@@ -10,9 +10,9 @@ from torch import Tensor
 
 from pipeline.generators import open_generator
 from pipeline.perceptual import load_perceptual
-from stages.invert.optimizers import Adam, Lbfgs, SlotOptimizer
+from pipeline.slots import SlotOptimizer, Solution, solve
+from stages.invert.optimizers import Adam, Lbfgs
 from stages.invert.preconditioner import Preconditioner, measure_preconditioner, projected_gradient
-from stages.invert.solver import Solution, solve
 
 LAYERS, DIM = 2, 5
 PLAIN = Preconditioner(torch.eye(DIM).expand(LAYERS, DIM, DIM).contiguous())

@@ -1,8 +1,6 @@
 """Mix (AdvMix, eq. 11): dec(enc(x_A)_coarse, enc(x_B)_fine), with the label of A."""
 
-import torch
-
-from stages.augment.modes.base import Context, Sources, Variants, replace_layers
+from stages.augment.modes.base import Context, Sources, Variants, draw_partners, replace_layers
 
 
 class Mix:
@@ -10,13 +8,5 @@ class Mix:
 
     def __call__(self, sources: Sources, context: Context) -> Variants:
         """Draw a partner (never the sample itself) for each variant."""
-        chosen = []
-        for row, seed in zip(sources.rows.tolist(), context.seeds("mix", sources.keys), strict=True):
-            rng = torch.Generator().manual_seed(seed)
-            others = context.pool[context.pool != row]
-            if len(others) == 0:
-                others = context.pool
-            chosen.append(others[torch.randint(len(others), (), generator=rng)])
-        partner = torch.stack(chosen)
-        w = replace_layers(sources.w, context.read_w(partner), context.fine_layers)
-        return Variants(w, partner)
+        partner = draw_partners(sources, context, "mix")
+        return Variants(replace_layers(sources.w, context.read_w(partner), context.fine_layers), partner)

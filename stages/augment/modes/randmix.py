@@ -1,9 +1,7 @@
 """RandMix (AdvMix, eq. 17): dec(enc(x)_coarse, map(z)_fine) with z ~ N(0, 1)."""
 
-import torch
-
 from pipeline.seeds import normal_rows
-from stages.augment.modes.base import Context, Sources, Variants, replace_layers
+from stages.augment.modes.base import Context, Sources, Variants, no_partner, replace_layers
 
 
 class RandMix:
@@ -13,4 +11,4 @@ class RandMix:
         """Draw a z for each variant and mix its mapped latent in."""
         z = normal_rows((context.z_dim,), context.seeds("randmix", sources.keys))
         w = replace_layers(sources.w, context.map(z.to(sources.w.device)), context.fine_layers)
-        return Variants(w, torch.full_like(sources.rows, -1))
+        return Variants(w, no_partner(sources))

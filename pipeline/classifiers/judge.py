@@ -1,37 +1,12 @@
-"""The truncated VGG of five layers that AdvMix trains (section 5), and a short way to train it."""
-
-from itertools import pairwise
+"""The judge: a small classifier that looks at shapes, because it was trained with the colours mixed at random."""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from pipeline.classifiers.vgg5 import TruncatedVGG
 from pipeline.devices import channels_last
 from pipeline.seeds import torch_generator
-
-
-class TruncatedVGG(nn.Module):
-    """Four convolutions in two blocks and a linear layer; takes images [B, 3, H, W] in [-1, 1]."""
-
-    def __init__(self, num_classes: int, width: int = 24, feature_dim: int = 64):
-        super().__init__()
-        channels = (3, width, width, 2 * width, 2 * width)
-        self.convs = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in pairwise(channels))
-        self.squeeze = nn.Linear(2 * width * 16, feature_dim)
-        self.head = nn.Linear(feature_dim, num_classes)
-
-    def features(self, x: Tensor) -> Tensor:
-        """Features [B, feature_dim] before the last layer."""
-        for i, conv in enumerate(self.convs):
-            x = F.relu(conv(x))
-            if i % 2:
-                x = F.max_pool2d(x, 2)
-        return F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 4).flatten(1)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits [B, num_classes]."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
 
 
 def mix_colours(images: Tensor, rng: torch.Generator) -> Tensor:
@@ -62,9 +37,3 @@ def train_classifier(
             loss.backward()
             optimizer.step()
     return model.eval().requires_grad_(False)
-
-
-@torch.inference_mode()
-def classify(model: nn.Module, images: Tensor, batch_size: int = 256) -> Tensor:
-    """Class probabilities [N, num_classes] of images [N, 3, H, W]."""
-    return torch.cat([model(batch).softmax(dim=1) for batch in images.split(batch_size)])

@@ -1,0 +1,92 @@
+"""NaTra's attack: ascent along label-irrelevant edits, within a radius in deviations of w."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.seeds import normal_rows
+from stages.augment.ascent import Outcome, Start
+from stages.augment.attacks import attempt_seeds, step_of
+from stages.augment.modes.base import Context, Sources
+
+
+@dataclass
+class EditAttack:
+    """A variant's x is r [edits]: how far w goes along each edit, in deviations of w along its axis.
+
+    With `adaptive` (eq. 13 of NaTra), attempt a is restart a % N_r within the radius (1 + a // N_r) rho around the
+    source, so the first success is at the smallest such radius; else every attempt stays within epsilon of a random
+    edit of its own. Where `combine` is less than all edits, a variant has so many of them, drawn at random.
+    """
+
+    sources: Sources
+    context: Context
+    adaptive: bool
+    stop_early: bool = True
+
+    def __post_init__(self) -> None:
+        config, edits, device = self.context.config, self.context.edits, self.sources.w.device
+        self.shape: tuple[int, ...] = (len(edits),)
+        self.steps = config.attack_steps
+        levels = -(-config.most_epsilon // config.rho) if self.adaptive else 1
+        self.attempts = int(levels) * config.restarts
+        layer = torch.arange(self.sources.w.shape[1])
+        self.inside = torch.stack([(layer >= e.first_layer) & (layer <= e.last_layer) for e in edits]).to(device)
+        self.axes = torch.stack([edit.axis for edit in edits]).to(device)
+        self.deviation, self.mean, self.typical = (
+            torch.tensor([getattr(edit, name) for edit in edits], device=device)
+            for name in ("deviation", "mean", "typical")
+        )
+        self.allowed = self.draw_edits().to(device)
+
+    def draw_edits(self) -> Tensor:
+        """Which edits each variant may combine, bool [B, edits]."""
+        count, combine = self.shape[0], self.context.config.combine
+        allowed = torch.ones(len(self.sources), count, dtype=torch.bool)
+        if 0 < combine < count:
+            allowed[:] = False
+            for row, seed in enumerate(self.context.seeds("natra edits", self.sources.keys)):
+                allowed[row, torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:combine]] = True
+        return allowed
+
+    def radius(self, attempt: int) -> float:
+        """Radius of the ball around the source in an attempt, up to the truncation."""
+        config = self.context.config
+        return min(config.most_epsilon, (1 + attempt // config.restarts) * config.rho)
+
+    def kept_epsilon(self, outcome: Outcome) -> Tensor:
+        """epsilon_i [B]: the largest radius at which the classifier held, a multiple of rho or the truncation."""
+        config = self.context.config
+        levels = outcome.attempt // config.restarts
+        return torch.where(outcome.fooled, levels * config.rho, config.most_epsilon).float()
+
+    def begin(self, items: Tensor, attempts: list[int]) -> Start:
+        """Edits by r ~ N(0, 1), projected onto where they may be."""
+        config, device = self.context.config, self.sources.w.device
+        seeds = attempt_seeds(self.context, "natra", self.sources, items, attempts)
+        drawn = normal_rows(self.shape, seeds).to(device)
+        most = config.most_epsilon
+        if self.adaptive:
+            radius = torch.tensor([self.radius(a) for a in attempts], device=device)
+            low, high = (sign * radius[:, None].expand_as(drawn) for sign in (-1, 1))
+            x = drawn.minimum(high).maximum(low)
+        else:
+            radius = torch.full((len(items),), config.epsilon, device=device)
+            x = drawn.clamp(-most, most)
+            low, high = (x - config.epsilon).clamp_min(-most), (x + config.epsilon).clamp_max(most)
+        x, low, high = (torch.where(self.allowed[items], each, 0.0) for each in (x, low, high))
+        return Start(x, low, high, step_of(self.context, radius))
+
+    def edited(self, x: Tensor, items: Tensor) -> Tensor:
+        """w + sum of r deviation(u) u [n, num_ws, w_dim]; each edit stops at the directions' typical bound."""
+        w = self.sources.w[items]
+        place = torch.einsum("nld,ad->nal", w, self.axes) / self.deviation[:, None] - self.mean[:, None]
+        bound = torch.maximum(place.abs(), self.typical[:, None])
+        r = torch.minimum(place + x[:, :, None], bound).maximum(-bound) - place
+        moves = torch.where(self.inside, r, 0.0) * self.deviation[:, None]
+        return w + torch.einsum("nal,ad->nld", moves, self.axes)
+
+    def images(self, x: Tensor, items: Tensor) -> Tensor:
+        """dec of the edited code."""
+        return self.context.synthesize(self.edited(x, items))

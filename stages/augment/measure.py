@@ -1,0 +1,95 @@
+"""What is told of every variant, whatever its mode: how far it is from its source, and whether it fools."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.generators import open_generator
+from pipeline.images import Pixels, to_float, to_uint8
+from pipeline.perceptual import Features, load_perceptual
+from pipeline.perceptual.base import lpips_distance
+from pipeline.seeds import seed_of
+from stages.augment.modes.base import Context, Sources, Variants
+
+PAIRS = 32  # unrelated images that the bound is taken from
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows as the variants.
+
+    Attributes:
+        pixels: uint8 [B, H, W, 3], what shards will show.
+        distance: perceptual distance of these pixels to the source's rendering, [B].
+        fooled: whether the classifier gets these pixels wrong, [B]; never, where there is none.
+        moved: largest change of a number of w, [B].
+        flagged: not finite, or farther from the source than unrelated images mostly are from each other, [B].
+    """
+
+    pixels: Pixels
+    distance: NDArray[np.float32]
+    fooled: NDArray[np.bool_]
+    moved: NDArray[np.float32]
+    flagged: NDArray[np.bool_]
+
+
+def measure(made: Variants, sources: Sources, context: Context, perceptual: str, bound: float) -> Measured:
+    """Render variants and sources, and compare them as the 8-bit images that people will see."""
+    net = load_perceptual(perceptual, sources.w.device.type)
+    parts: list[tuple[Pixels, Tensor, Tensor]] = []
+    for places in torch.arange(len(sources)).split(context.slots):
+        if made.images is None:
+            pixels = to_uint8(context.synthesize(made.w[places]))
+        else:
+            pixels = to_uint8(made.images[places])
+        shown = to_float(pixels).to(sources.w.device)
+        rows, back = torch.unique(sources.rows[places], return_inverse=True)
+        first = torch.stack([torch.nonzero(back == i)[0, 0] for i in range(len(rows))])
+        features = features_of(net.weigh, net.trunk, context, sources.w[places][first])
+        distance = lpips_distance(net.weigh(net.trunk(shown)), [layer[back] for layer in features])
+        wrong = torch.zeros(len(places), dtype=torch.bool)
+        if context.classify is not None:
+            wrong = context.classify(shown).argmax(dim=1).cpu() != sources.labels[places]
+        parts.append((pixels, distance.float().cpu(), wrong))
+    distances = torch.cat([part[1] for part in parts]).numpy()
+    moved = (made.w - sources.w).abs().amax(dim=(1, 2)).cpu().numpy()
+    broken = ~np.isfinite(distances) | ~torch.isfinite(made.w).all(dim=2).all(dim=1).cpu().numpy()
+    return Measured(
+        pixels=np.concatenate([part[0] for part in parts]),
+        distance=distances,
+        fooled=torch.cat([part[2] for part in parts]).numpy(),
+        moved=moved,
+        flagged=broken | (distances > bound),
+    )
+
+
+def features_of(
+    weigh: Callable[[Features], Features], trunk: Callable[[Tensor], Features], context: Context, w: Tensor
+) -> Features:
+    """Weighed features of renderings, as 8-bit images."""
+    return weigh(trunk(to_float(to_uint8(context.synthesize(w))).to(w.device)))
+
+
+@lru_cache(maxsize=2)
+def unrelated_distance(generator: str, perceptual: str, device: str) -> float:
+    """What counts as too far: the median distance of pairs of random images.
+
+    A variant beyond it is no nearer to its source than to any other image. It depends on the two networks alone, so
+    it is the same whatever has been inverted so far.
+    """
+    network, net = open_generator(generator, device).network, load_perceptual(perceptual, device)
+    distances = []
+    with torch.no_grad():
+        for pair in range(PAIRS):
+            rng = torch.Generator().manual_seed(seed_of(0, "unrelated", pair))
+            z = torch.randn(2, network.z_dim, generator=rng).to(device)
+            c = torch.eye(network.c_dim, device=device)[:2] if network.c_dim > 1 else None
+            images = network.synthesize(network.map(z, c)).clamp(-1, 1)
+            one, other = (net.weigh(net.trunk(image[None])) for image in images)
+            distances.append(float(lpips_distance(one, other)))
+    return float(np.median(distances))

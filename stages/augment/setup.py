@@ -1,0 +1,133 @@
+"""Gathers what the modes draw on: networks, latents, labels, pixels, directions."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import zarr
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.build import Build
+from pipeline.classifiers import LoadedClassifier, load_classifier
+from pipeline.config import digest_of
+from pipeline.directions import read_directions
+from pipeline.errors import PipelineError
+from pipeline.generators import LoadedGenerator, open_generator
+from pipeline.images import to_float
+from pipeline.store import open_group
+from stages.augment.config import AugmentConfig
+from stages.augment.modes import MODES
+from stages.augment.modes.base import Context, Edit
+
+SLOT_PIXELS = 64 * 32 * 32  # pixels in a batch
+MOST_SLOTS = 256
+
+
+def slots_of(batch_size: int | None, resolution: int) -> int:
+    """Images computed at once: --batch-size, or 64 of 32x32, fewer of larger ones."""
+    return batch_size or max(1, min(MOST_SLOTS, SLOT_PIXELS // resolution**2))
+
+
+def open_classifier(config: AugmentConfig, build: Build, generator: str, device: str) -> LoadedClassifier | None:
+    """The classifier that is attacked; None where none is given."""
+    if not config.classifier:
+        return None
+    resolution = open_generator(generator).network.resolution
+    return load_classifier(config.classifier, len(build.reader.classes), resolution, device)
+
+
+def open_edits(config: AugmentConfig, build: Build, loaded: LoadedGenerator) -> tuple[Edit, ...]:
+    """The label-irrelevant edits of the directions that the mode names; none where it names none.
+
+    Raises:
+        PipelineError: there are no such directions, they belong to another generator, or none is label-irrelevant.
+    """
+    if "directions" not in MODES[config.mode].options:
+        return ()
+    found = read_directions(build, config.directions)
+    if found.generator_sha256 != loaded.sha256 or found.axes.shape[1] != loaded.network.w_dim:
+        raise PipelineError(
+            f"directions '{config.directions}' are not of the w that generator '{loaded.manifest.name}' takes: run "
+            f"`pipeline directions --name {config.directions} --fresh`"
+        )
+    chosen = found.irrelevant()
+    if not chosen:
+        raise PipelineError(
+            f"none of the directions '{config.directions}' keeps the label: score more of them, or other ranges of "
+            f"layers, with `pipeline directions --ranges`"
+        )
+    units = found.axes.astype(np.float32)
+    return tuple(
+        Edit(
+            direction=axis,
+            first_layer=first,
+            last_layer=last,
+            axis=torch.from_numpy(units[axis]),
+            deviation=float(found.deviations[axis]),
+            mean=float(found.mean @ units[axis] / found.deviations[axis]),
+            typical=found.typical or torch.inf,
+        )
+        for axis, (first, last) in chosen
+    )
+
+
+def edits_digest(edits: tuple[Edit, ...]) -> str:
+    """Digest of what decides the edits."""
+    return digest_of(
+        [
+            [e.direction, e.first_layer, e.last_layer, e.axis.tolist(), e.deviation, e.mean, str(e.typical)]
+            for e in edits
+        ]
+    )
+
+
+def make_context(
+    build: Build,
+    config: AugmentConfig,
+    generator: str,
+    layers: tuple[int, ...],
+    pool: NDArray[np.int64],
+    slots: int,
+    device: torch.device,
+) -> Context:
+    """Open everything on a device; `pool` is the rows of the samples that may be partners."""
+    loaded = open_generator(generator, device.type)
+    classifier = open_classifier(config, build, generator, device.type)
+    samples = build.samples()
+    labels = torch.from_numpy(samples["label"].to_numpy(np.int64).copy())
+    places = samples["source"].astype(str).tolist()
+    network = loaded.network
+    return Context(
+        map=network.map,
+        synthesize=network.synthesize,
+        z_dim=network.z_dim,
+        fine_layers=layers,
+        pool=torch.from_numpy(pool),
+        read_w=w_reader(build, device),
+        read_labels=lambda rows: labels[rows],
+        read_images=lambda rows: read_pixels(build, [places[row] for row in rows.tolist()], device),
+        num_classes=len(build.reader.classes),
+        config=config,
+        classify=None if classifier is None else classifier.network,
+        edits=open_edits(config, build, loaded),
+        slots=slots,
+    )
+
+
+def w_reader(build: Build, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Reads w+ [B, num_ws, w_dim] of rows [B], in any order and as often as they are asked for."""
+    latents = open_group(build.latents_path)["w"]
+    assert isinstance(latents, zarr.Array)
+
+    def read_w(rows: Tensor) -> Tensor:
+        wanted, place = np.unique(rows.numpy(), return_inverse=True)
+        return torch.from_numpy(np.asarray(latents.oindex[wanted])[place]).to(device)
+
+    return read_w
+
+
+def read_pixels(build: Build, sources: list[str], device: torch.device) -> Tensor:
+    """The samples' own pixels [B, 3, H, W] in [-1, 1], each read once."""
+    read = {source: build.reader.load(source).pixels for source in dict.fromkeys(sources)}
+    return to_float(np.stack([read[source] for source in sources])).to(device)

@@ -1,0 +1,150 @@
+"""The whole job: draw, reduce, regress, score, show, store; done already, it returns what is there."""
+
+import time
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from torch import Tensor
+
+from pipeline.build import Build, changed_settings, now
+from pipeline.classifiers import LoadedClassifier
+from pipeline.config import digest_of
+from pipeline.directions import Directions, list_directions, read_directions, write_directions
+from pipeline.errors import BuildError, PipelineError
+from pipeline.files import atomic_folder
+from pipeline.generators import LoadedGenerator
+from pipeline.perceptual import load_perceptual, perceptual_digest
+from pipeline.seeds import torch_generator
+from pipeline.store import open_group, read_attributes
+from stages.directions.axes import Axes, find_axes
+from stages.directions.config import DirectionsConfig
+from stages.directions.ranges import choose_ranges
+from stages.directions.sampling import draw_samples, draw_w, resolve_space
+from stages.directions.scoring import Judges, score
+from stages.directions.strips import write_strips
+
+VERSION = 1
+STRIP_ROWS = 4
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run works with."""
+
+    generator: LoadedGenerator
+    perceptual: str
+    classifier: LoadedClassifier | None
+    device: torch.device
+    batch_size: int
+
+
+def find_directions(build: Build, name: str, config: DirectionsConfig, parts: Parts, fresh: bool) -> dict[str, Any]:
+    """Find, score and store the directions `name`; return the summary. The caller holds the build's lock.
+
+    Raises:
+        BuildError: they were found with other settings (which are named), unless `fresh`.
+    """
+    w, scored_on = scored_w(build, config, parts)
+    settings = {
+        "version": VERSION,
+        **asdict(config),
+        "generator": parts.generator.sha256,
+        "perceptual": perceptual_digest(parts.perceptual),
+        "classifier": parts.classifier.sha256 if parts.classifier else "",
+    }
+    scored = digest_of([scored_on, w.tolist()])
+    if not fresh and name in list_directions(build):
+        record = read_directions(build, name).record
+        changed = changed_settings(record["settings"], settings)
+        if changed:
+            raise BuildError(
+                f"the directions '{name}' were found with other settings in {build.root} ({'; '.join(changed)}): "
+                f"use those again, name others with --name, or find these anew with --fresh"
+            )
+        if record["scored"] == scored:
+            return {**record["summary"], "computed": False}
+    began = time.perf_counter()
+    directions, axes = unscored(name, config, parts)
+    judges = Judges(
+        parts.generator.network,
+        load_perceptual(parts.perceptual, parts.device.type),
+        parts.classifier.network if parts.classifier else None,
+    )
+    effect, flips = score(directions, w.to(parts.device), judges, parts.batch_size)
+    order = np.argsort(-effect.max(axis=1), kind="stable")
+    directions = replace(
+        directions,
+        axes=directions.axes[order],
+        deviations=directions.deviations[order],
+        effect=effect[order],
+        flips=flips[order],
+    )
+    folder = build.root / "directions" / name
+    with atomic_folder(folder, build.root) as partial:
+        strips = write_strips(partial, directions, parts.generator.network, w[:STRIP_ROWS].to(parts.device))
+    summary = {
+        "directions": name,
+        "axes": len(directions.axes),
+        "ranges": [f"{first}-{last}" for first, last in directions.ranges],
+        "irrelevant": len(directions.irrelevant()),
+        "scored_on": scored_on,
+        "condition_plain": axes.condition_plain,
+        "condition": axes.condition,
+        "explained": axes.explained,
+        "largest_cosine": axes.largest_cosine,
+        "strips": strips,
+        "folder": str(folder),
+        "seconds": round(time.perf_counter() - began, 2),
+    }
+    record = {"settings": settings, "scored": scored, "created": now(), "summary": summary}
+    write_directions(build, replace(directions, record=record))
+    return {**summary, "computed": True}
+
+
+def unscored(name: str, config: DirectionsConfig, parts: Parts) -> tuple[Directions, Axes]:
+    """Axes and deviations, in the order in which the regression gave them; nothing is rendered yet."""
+    network = parts.generator.network
+    samples = draw_samples(network, resolve_space(parts.generator, config), config)
+    ranges = choose_ranges(config.ranges, samples.layers, parts.generator.fine_layers)
+    axes = find_axes(samples.features, samples.w, samples.free, config)
+    shape = (len(axes.units), len(ranges))
+    some_carry_labels = len(parts.generator.fine_layers) < network.num_ws
+    found = Directions(
+        name=name,
+        method=config.method,
+        mean=samples.w.mean(axis=0),
+        axes=axes.units,
+        deviations=(samples.w @ axes.units.T).std(axis=0),
+        ranges=ranges,
+        effect=np.full(shape, np.nan, np.float32),
+        flips=np.full(shape, np.nan, np.float32),
+        generator_sha256=parts.generator.sha256,
+        scored_step=config.step,
+        typical=config.typical,
+        fine_layers=parts.generator.fine_layers if some_carry_labels else (),
+    )
+    return found, axes
+
+
+def scored_w(build: Build, config: DirectionsConfig, parts: Parts) -> tuple[Tensor, str]:
+    """w+ [n, num_ws, w_dim] that the edits are scored on: of inverted samples, or else random ones; and which.
+
+    Raises:
+        PipelineError: the dataset has no such split.
+    """
+    samples = build.samples()
+    if config.split not in set(samples["split"]):
+        splits = ", ".join(sorted(samples["split"].unique()))
+        raise PipelineError(f"--split {config.split}: the dataset has {splits}")
+    rows = np.flatnonzero((samples["split"] == config.split) & (samples["status"] == "ok"))
+    inverted = read_attributes(build.latents_path).get("generator_sha256") == parts.generator.sha256
+    if len(rows) == 0 or not inverted:
+        batches = draw_w(parts.generator.network, config.score_samples, config, "scored")
+        return torch.cat([batch.float().cpu() for batch in batches]), "random"
+    picked = torch.randperm(len(rows), generator=torch_generator(config.seed, "scored"))[: config.score_samples]
+    latents = open_group(build.latents_path)["w"]
+    assert isinstance(latents, zarr.Array)
+    return torch.from_numpy(np.asarray(latents.oindex[np.sort(rows[picked.numpy()])])), "inverted"

@@ -1,0 +1,126 @@
+"""Reads a split of a shard set into memory, as a trainer would that knows nothing of the build."""
+
+import io
+import os
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from pipeline.errors import PipelineError
+from pipeline.images import Pixels
+from stages.evaluate.formats import ROWS, count_classes, count_rows, split_files
+
+MOST_OF_MEMORY = 0.5  # share of the machine's memory that the pixels of a split may take
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The images of a split.
+
+    Attributes:
+        pixels: uint8 [N, H, W, 3].
+        labels: [N].
+        soft: probabilities [N, C] where the set has soft labels, else None.
+        latents: w+ float32 [N, num_ws, w_dim], where asked for and there.
+    """
+
+    pixels: Pixels
+    labels: NDArray[np.int64]
+    soft: NDArray[np.float32] | None
+    ids: list[str]
+    latents: NDArray[np.float32] | None
+    num_classes: int
+
+    def targets(self) -> Tensor:
+        """What a classifier is to answer: the soft labels, or one class each; float32 [N, C]."""
+        if self.soft is not None:
+            return torch.from_numpy(self.soft)
+        return F.one_hot(torch.from_numpy(self.labels), self.num_classes).float()
+
+
+@lru_cache(maxsize=2)
+def read_split(
+    folder: Path, split: str, digest: str, size: int = 0, limit: int | None = None, alone: bool = False
+) -> Samples:
+    """Read a split of the set in `folder` into memory; a process keeps the last two.
+
+    Args:
+        digest: of the files' contents; only keeps apart what was written at different times.
+        size: shrink the images to size x size by averaging; 0 leaves them.
+        limit: the first so many only.
+        alone: the samples themselves, without variants but with latents.
+
+    Raises:
+        PipelineError: the set has no such split, or does not fit into memory.
+    """
+    files = split_files(folder, split)
+    rows = chain.from_iterable(ROWS[path.suffix](path, alone) for path in files)
+    chosen = islice((row for row in rows if not alone or row["variant"] == -1), limit)
+    count = min(count_rows(files), limit or sys.maxsize)
+    pixels: Pixels | None = None
+    labels: list[int] = []
+    ids: list[str] = []
+    soft: list[Any] = []
+    latents: list[Any] = []
+    for place, row in enumerate(chosen):
+        image = decode(row["image"], size)
+        if pixels is None:
+            check_memory(count * image.nbytes, folder, split)
+            pixels = np.empty((count, *image.shape), np.uint8)
+        pixels[place] = image
+        labels.append(int(row["label"]))
+        ids.append(str(row["id"]))
+        soft.append(row.get("soft_label"))
+        latents.append(row.get("w"))
+    if pixels is None:
+        raise PipelineError(
+            f"split '{split}' of {folder} holds no sample itself, only variants: make the set with --base original"
+        )
+    classes = max(count_classes(files[0]), max(labels) + 1, 2)
+    return Samples(
+        pixels[: len(labels)],
+        np.array(labels),
+        soft_targets(soft, labels, classes),
+        ids,
+        np.stack(latents).astype(np.float32) if latents[0] is not None else None,
+        classes,
+    )
+
+
+def decode(data: bytes, size: int) -> Pixels:
+    """Pixels uint8 [H, W, 3] of an encoded image, averaged down to `size` unless that is 0."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    if size and image.width != size:
+        image = image.resize((size, size), Image.Resampling.BOX)
+    return np.asarray(image)
+
+
+def soft_targets(soft: list[Any], labels: list[int], classes: int) -> NDArray[np.float32] | None:
+    """Probabilities [N, classes]: the soft label where a sample has one, else its class; None if none has."""
+    if not any(soft):
+        return None
+    targets = np.eye(classes, dtype=np.float32)[labels]
+    for row, given in enumerate(soft):
+        if given:
+            targets[row] = given
+    return targets
+
+
+def check_memory(needed: int, folder: Path, split: str) -> None:
+    """Raise PipelineError if the pixels of a split would fill the machine's memory."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > MOST_OF_MEMORY * there:
+        raise PipelineError(
+            f"split '{split}' of {folder} takes {needed / 1e9:.1f} GB of memory and the machine has "
+            f"{there / 1e9:.1f} GB: give a smaller --input-size, or --limit"
+        )

@@ -1,0 +1,55 @@
+"""Trains one classifier: Adam, a fixed number of steps, each pass showing every image of the set once."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.classifiers.architectures import build_network
+from pipeline.devices import channels_last
+from pipeline.images import to_float
+from pipeline.seeds import seed_of, torch_generator
+from stages.evaluate.config import EvaluateConfig
+from stages.evaluate.reading import Samples
+from stages.evaluate.recipes import Batch, Recipe
+
+
+def train(
+    samples: Samples, resolution: int, config: EvaluateConfig, recipe: Recipe, seed: int, device: torch.device
+) -> tuple[nn.Module, float]:
+    """Train on a set, originals and variants alike; return the network and its mean loss over the last tenth.
+
+    Everything random comes from the seed: the weights, the order, and what the recipe draws.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(seed, "classifier weights"))
+        network = build_network(
+            config.architecture, samples.num_classes, resolution, config.width, config.input_size
+        )
+    network = channels_last(network.to(device)).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    targets = samples.targets()
+    losses: list[Tensor] = []
+    for step, rows in enumerate(batches(len(samples.labels), config.train_batch, config.steps, seed)):
+        optimizer.param_groups[0]["lr"] = config.learning_rate * min(1, 2 * (1 - step / config.steps))
+        batch = Batch(to_float(samples.pixels[rows.numpy()]).to(device), targets[rows].to(device))
+        batch = recipe(batch, network, seed_of(seed, "recipe", step))
+        loss = F.cross_entropy(network(batch.images), batch.targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    last = losses[-max(1, config.steps // 10) :]
+    return network.eval().requires_grad_(False), float(torch.stack(last).mean())
+
+
+def batches(count: int, size: int, steps: int, seed: int) -> Iterator[Tensor]:
+    """Rows [<= size] of `steps` batches: pass after pass, each in an order of its own."""
+    made, number = 0, 0
+    while made < steps:
+        order = torch.randperm(count, generator=torch_generator(seed, "order", number))
+        for rows in order.split(size)[: steps - made]:
+            yield rows
+            made += 1
+        number += 1

@@ -1,0 +1,201 @@
+"""Variant sets made by the command line, with a classifier, and what becomes of them in shards."""
+
+import io
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.build import open_build
+from pipeline.classifiers import load_classifier
+from pipeline.classifiers.manifest import write_classifier
+from pipeline.classifiers.vgg5 import TruncatedVGG
+from pipeline.directions import Directions, write_directions
+from pipeline.errors import PipelineError
+from pipeline.generators import load_generator, open_generator
+from pipeline.images import to_float, to_uint8
+from pipeline.store import open_group
+from stages.shard.config import ShardConfig
+from stages.shard.stage import Shard
+from tests.conftest import Tiny, run_pipeline
+
+
+def save_classifier(folder: Path, name: str, num_classes: int) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        network = TruncatedVGG(num_classes, width=4)
+    write_classifier(folder, name, network, architecture="vgg5", num_classes=num_classes, resolution=32, width=4)
+    return folder / f"{name}.toml"
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_classifier(tmp_path_factory.mktemp("classifiers"), "any", 10)
+
+
+@pytest.fixture(scope="module")
+def build(finished_build: Path, tiny: Tiny, classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy with directions and a set of each kind: hard labels, soft labels, stored pixels."""
+    target = tmp_path_factory.mktemp("sets") / "b"
+    shutil.copytree(finished_build, target)
+    loaded = open_generator(str(tiny.generator))
+    axes, ones = np.eye(16, dtype=np.float32)[:2], np.ones((2, 2), np.float32)
+    directions = Directions(
+        "given", "pca", np.zeros(16, np.float32), axes, np.ones(2, np.float32), [(0, 3), (4, 7)], ones,
+        ones * np.nan, loaded.sha256, fine_layers=(4, 5, 6, 7),
+    )  # fmt: skip
+    write_directions(open_build(target), directions)
+    for mode, extra in (("natra", ["--directions", "given"]), ("adv", []), ("mixi", []), ("advmix", [])):
+        augment(target, mode, "--classifier", classifier, *extra)
+    return target
+
+
+def augment(build: Path, mode: str, *extra: str | Path) -> None:
+    done = run_pipeline(
+        "augment", "--build", build, "--mode", mode, "--variants", "2", "--limit", "12", "--workers", "0", *extra
+    )
+    assert done.code == 0, done.err
+
+
+def read(build: Path, name: str, *columns: str) -> dict[str, Any]:
+    """Columns of a set's first 12 samples."""
+    group: Any = open_group(build / "variants" / f"{name}.zarr")
+    return {column: group[column][:24] for column in columns}
+
+
+def shard(build: Path, name: str, variants: str, *extra: str) -> Any:
+    done = run_pipeline(
+        "shard", "--build", build, "--variants", variants, "--name", name, "--workers", "0", "--json", *extra
+    )
+    assert done.code == 0, done.err
+    return done.json
+
+
+@pytest.mark.parametrize(("name", "moves"), [("advmix", True), ("adv", False)])
+def test_what_is_told_is_that_of_the_image_shown(build: Path, classifier: Path, name: str, moves: bool) -> None:
+    generator = load_generator(str(open_build(build).variants(name).attrs["generator"]))
+    latents: Any = open_group(build / "latents.zarr")["w"]
+    told = read(build, name, "w", "source", "label", "valid", "distance", "fooled", "moved")
+    rows = np.flatnonzero(told["valid"])
+    assert len(rows) >= 20
+    w = told["w"][rows]
+    group: Any = open_group(build / "variants" / f"{name}.zarr")
+    pixels = group["image"][:24][rows] if "image" in group else to_uint8(generator.synthesize(torch.tensor(w)))
+    logits = load_classifier(str(classifier), 10, 32).network(to_float(pixels))
+    wrong = logits.argmax(dim=1).numpy() != told["label"][rows]
+    assert (told["fooled"][rows] != wrong).sum() <= 1  # to the rounding of a pixel
+    assert (told["distance"][rows] > 0).all()
+    moved = np.abs(w - latents[:][told["source"][rows]]).max(axis=(1, 2))
+    np.testing.assert_allclose(told["moved"][rows], moved, atol=1e-6)
+    assert (moved.min() > 0) == moves
+
+
+def test_chunks_and_batches_make_no_difference(build: Path, classifier: Path) -> None:
+    augment(build, "advmix", "--classifier", classifier, "--name", "cut", "--chunk-size", "5", "--batch-size", "3")
+    one, other = (read(build, name, "w", "restarts", "valid") for name in ("advmix", "cut"))
+    valid = one["valid"] == 1
+    np.testing.assert_array_equal(one["valid"], other["valid"])
+    np.testing.assert_array_equal(one["restarts"], other["restarts"])
+    assert (np.abs(one["w"][valid] - other["w"][valid]) > 1e-5).mean() < 0.01
+
+
+def test_only_the_fooling_ones_count_where_asked(build: Path, classifier: Path) -> None:
+    augment(build, "randmix", "--classifier", classifier, "--name", "every")
+    augment(build, "randmix", "--classifier", classifier, "--name", "few", "--keep", "fooling")
+    every, few = (read(build, name, "valid", "fooled") for name in ("every", "few"))
+    assert 0 < few["valid"].sum() < every["valid"].sum()
+    np.testing.assert_array_equal(few["valid"], every["valid"] & every["fooled"])
+
+
+def test_soft_labels_and_stored_pixels_reach_the_shards(build: Path) -> None:
+    shard(build, "soft", "natra,mixi", "--min-shards", "1")
+    root = build / "shards" / "soft"
+    table = pd.concat(pd.read_parquet(path) for path in root.glob("parquet/*.parquet")).set_index("id")
+    soft = np.stack(table["soft_label"].to_list())
+    np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-5)
+    originals = (table["kind"] == "original").to_numpy()
+    np.testing.assert_array_equal(soft[originals], np.eye(10)[table["label"][originals]])
+    assert (table["lam"][table["kind"] != "mixi"] == 1).all()
+    assert table["lam"][table["kind"] == "mixi"].between(0, 1).all()
+
+    ids = open_build(build).samples()["id"].to_numpy()
+    made = read(build, "mixi", "source", "partner", "variant", "soft_label", "lam", "image", "valid")
+    for row in np.flatnonzero(made["valid"])[::5]:
+        entry = table.loc[f"{ids[made['source'][row]]}-mixi-{made['variant'][row]}"]
+        shown = np.asarray(Image.open(io.BytesIO(entry["image"]["bytes"])))
+        np.testing.assert_array_equal(shown, made["image"][row])
+        np.testing.assert_array_equal(entry["soft_label"], made["soft_label"][row])
+        assert (entry["partner"], entry["lam"]) == (ids[made["partner"][row]], made["lam"][row])
+
+    with tarfile.open(root / "wds" / "train-000000.tar") as tar:
+        facts = [json.load(tar.extractfile(m) or io.BytesIO()) for m in tar if m.name.endswith(".json")]
+    assert len(facts) == (~table.index.duplicated()).sum() - len(pd.read_parquet(
+        next(root.glob("parquet/test-*"))
+    ))  # fmt: skip
+    for fact in facts:
+        np.testing.assert_allclose(fact["soft_label"], table.loc[fact["id"]]["soft_label"])
+        assert fact["lam"] == pytest.approx(table.loc[fact["id"]]["lam"])
+
+
+def test_other_people_read_soft_labels(build: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlcroissant
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    shard(build, "read", "mixi")
+    root = build / "shards" / "read"
+    loaded: Any = datasets.load_dataset(str(root / "parquet"), cache_dir=str(tmp_path))
+    assert loaded["train"].features["soft_label"].length == 10
+    record = next(iter(mlcroissant.Dataset(jsonld=str(root / "croissant.json")).records("samples")))
+    assert np.array(record["samples/soft_label"]).size == 10
+
+
+def test_sets_with_hard_labels_say_nothing_of_soft_ones(build: Path) -> None:
+    shard(build, "hard", "adv")
+    table = pd.read_parquet(next((build / "shards" / "hard" / "parquet").glob("train-*")))
+    assert not {"soft_label", "lam"} & set(table.columns)
+
+
+def test_flagged_variants_stay_out_of_shards_unless_asked_for(build: Path) -> None:
+    augment(build, "random", "--name", "wild", "--noise-scale", "1000")
+    augment(build, "random", "--name", "tame", "--noise-scale", "0.001")
+    wild, tame = (read(build, name, "flagged", "valid") for name in ("wild", "tame"))
+    assert tame["flagged"].sum() == 0 < tame["valid"].sum()
+    assert (wild["flagged"] * wild["valid"]).sum() > 0
+    without = shard(build, "clean", "wild,tame", "--base", "none")
+    everything = shard(build, "every", "wild,tame", "--base", "none", "--flagged")
+    assert everything["samples_random"] - without["samples_random"] == (wild["flagged"] * wild["valid"]).sum()
+
+
+def test_no_directions_yet(build: Path, classifier: Path) -> None:
+    arguments = ("augment", "--build", build, "--name", "x", "--classifier", classifier, "--workers", "0")
+    done = run_pipeline(*arguments, "--mode", "natra", "--directions", "other")
+    assert done.code == 2
+    assert "no directions 'other' yet" in done.err
+    assert "augment/x" not in open_build(build).info()["stages"]
+
+
+def test_a_classifier_of_other_classes_is_refused(build: Path, tmp_path: Path) -> None:
+    other = save_classifier(tmp_path, "three", 3)
+    arguments = ("augment", "--build", build, "--name", "x", "--mode", "adv", "--workers", "0")
+    done = run_pipeline(*arguments, "--classifier", other)
+    assert done.code == 2
+    assert "tells 3 classes apart, and the dataset has 10" in done.err
+
+
+def test_soft_labels_where_they_cannot_go(build: Path) -> None:
+    arguments = ("shard", "--build", build, "--variants", "mixi", "--name", "x", "--workers", "0")
+    done = run_pipeline(*arguments, "--format", "dmat")
+    assert done.code == 2
+    assert "--format dmat tells a label by the name of a file, so it cannot carry soft labels" in done.err
+    stage = Shard(ShardConfig(label="smiling"), "x", ("adv", "mixi"), "any")
+    with pytest.raises(PipelineError, match="--label smiling: the soft labels of mixi are of the dataset's own"):
+        stage.soft_labels(open_build(build))

@@ -1,0 +1,79 @@
+"""Training and recipes on data whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.classifiers.architectures import build_network
+from pipeline.images import to_float
+from stages.evaluate.config import EvaluateConfig
+from stages.evaluate.reading import Samples
+from stages.evaluate.recipes import RECIPES, Batch
+from stages.evaluate.training import batches, train
+
+CPU = torch.device("cpu")
+CONFIG = EvaluateConfig(steps=40, train_batch=16, width=4)
+
+
+def two_colours(count: int = 32, soft: np.ndarray | None = None) -> Samples:
+    """Class 0 is red, class 1 is green."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % 2
+    pixels = rng.integers(0, 60, (count, 16, 16, 3)).astype(np.uint8)
+    pixels[np.arange(count), :, :, labels] += 150
+    return Samples(pixels, labels, soft, [str(i) for i in range(count)], None, 2)
+
+
+def accuracy(network: torch.nn.Module, samples: Samples) -> float:
+    return float((network(to_float(samples.pixels)).argmax(dim=1).numpy() == samples.labels).mean())
+
+
+@pytest.mark.parametrize("recipe", ["plain", "mixup", "at4"])
+def test_it_learns_what_tells_the_classes_apart(recipe: str) -> None:
+    network, loss = train(two_colours(), 16, CONFIG, RECIPES[recipe], 0, CPU)
+    assert accuracy(network, two_colours()) == 1
+    assert loss < 0.69
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_mixed_colours_hide_it() -> None:
+    network, _ = train(two_colours(), 16, CONFIG, RECIPES["oracle"], 0, CPU)
+    assert accuracy(network, two_colours()) < 0.9
+
+
+def test_the_seed_decides_everything() -> None:
+    first, again, other = (train(two_colours(), 16, CONFIG, RECIPES["mixup"], s, CPU)[0] for s in (0, 0, 1))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert any(not torch.equal(v, other.state_dict()[k]) for k, v in first.state_dict().items())
+
+
+def test_soft_labels_are_what_it_learns() -> None:
+    soft = np.full((32, 2), 0.5, np.float32)
+    network, _ = train(two_colours(soft=soft), 16, CONFIG, RECIPES["plain"], 0, CPU)
+    probabilities = network(to_float(two_colours().pixels)).softmax(dim=1)
+    assert (probabilities - 0.5).abs().max() < 0.15
+
+
+def test_each_pass_shows_every_image_once() -> None:
+    rows = torch.cat(list(batches(10, 4, 6, seed=0)))  # two passes of 4 + 4 + 2
+    assert sorted(rows[:10].tolist()) == list(range(10)) == sorted(rows[10:].tolist())
+    assert rows[:10].tolist() != rows[10:].tolist()
+
+
+def test_mixup_blends_images_and_targets_alike() -> None:
+    images = torch.arange(8.0)[:, None, None, None].expand(8, 3, 2, 2) / 8
+    made = RECIPES["mixup"](Batch(images, torch.eye(8)), torch.nn.Identity(), 3)
+    torch.testing.assert_close(made.images[:, 0, 0, 0], made.targets @ images[:, 0, 0, 0])
+    torch.testing.assert_close(made.targets.sum(dim=1), torch.ones(8))
+    assert not torch.equal(made.targets, torch.eye(8))
+
+
+def test_adversarial_training_stays_in_its_ball_and_leaves_the_network_training() -> None:
+    torch.manual_seed(0)
+    network = build_network("vgg5", 2, 16, 4).train()
+    images = torch.zeros(4, 3, 16, 16)
+    made = RECIPES["at8"](Batch(images, torch.eye(2)[[0, 1, 0, 1]]), network, 0)
+    assert 0.9 * 16 / 255 < made.images.abs().max() <= 16 / 255 + 1e-6
+    assert network.training
