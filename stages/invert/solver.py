@@ -21,11 +21,11 @@ class Problem(Protocol):
         ...
 
     def enter(self, slots: Tensor, samples: Tensor) -> Tensor:
-        """Put samples into slots; return where they start, w+ [len(slots), num_ws, w_dim]."""
+        """Put samples into slots; return where they start, theta [len(slots), rows, w_dim]."""
         ...
 
-    def loss(self, w: Tensor, steps: Tensor) -> Tensor:
-        """Losses [B] of the slots at w+ [B, num_ws, w_dim]; `steps` [B] is how many they have done."""
+    def loss(self, theta: Tensor, steps: Tensor) -> Tensor:
+        """Losses [B] of the slots at theta [B, rows, w_dim]; `steps` [B] is how many they have done."""
         ...
 
     def keep(self, slots: Tensor) -> None:
@@ -35,9 +35,9 @@ class Problem(Protocol):
 
 @dataclass(frozen=True)
 class Solution:
-    """Rows as the samples: w+ [N, num_ws, w_dim], not finite where a sample diverged, and evaluations [N]."""
+    """Rows as the samples: theta [N, rows, w_dim], not finite where a sample diverged, and evaluations [N]."""
 
-    w: Tensor
+    theta: Tensor
     steps: Tensor
 
 
@@ -86,14 +86,14 @@ def run_batch(
             state.keep(busy)
             problem.keep(busy)
             held, steps = held[busy], steps[busy]
-        w = state.propose().detach().requires_grad_(True)
-        loss = problem.loss(w, steps)
-        (gradient,) = torch.autograd.grad(loss.sum(), w)
+        theta = state.propose().detach().requires_grad_(True)
+        loss = problem.loss(theta, steps)
+        (gradient,) = torch.autograd.grad(loss.sum(), theta)
         state.observe(loss.detach(), gradient)
         steps += 1
         done = torch.nonzero(state.finished().cpu() & (held >= 0)).flatten()
         if len(done):
-            solution.w[held[done]] = state.result()[done].cpu()
+            solution.theta[held[done]] = state.result()[done].cpu()
             solution.steps[held[done]] = steps[done]
             held[done] = -1
         free = torch.nonzero(held < 0).flatten()
