@@ -7,7 +7,6 @@ import click
 from pipeline.options import config_options, show_summary
 from stages.shift_generator.config import ShiftGeneratorConfig
 
-
 MEASURED = 512  # images of each split that the quality is taken from
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from pipeline.encoders import encode, open_encoder
 from pipeline.generators import open_generator
+from pipeline.images import to_uint8
 from pipeline.perceptual import load_perceptual
 from pipeline.store import read_rows
 from stages.train_encoder.config import TrainEncoderConfig
@@ -37,7 +38,8 @@ def test_training_helps(tiny: Tiny) -> None:
     trainer = Trainer(
         TrainEncoderConfig(train_batch=16, passes=1, steps=24), network, load_perceptual(str(tiny.perceptual)), CPU
     )
-    images = torch.randint(0, 256, (16, 32, 32, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    z = torch.randn(16, 12, generator=torch.Generator().manual_seed(0))
+    images = torch.from_numpy(to_uint8(network.synthesize(network.map(z))))
     losses = [trainer.train_step(images) for _ in range(24)]
     for name in ("latent", "image"):
         first, last = (sum(loss[name] for loss in part) for part in (losses[:4], losses[-4:]))
