@@ -18,12 +18,12 @@ from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import Pixels, psnr, to_float, to_uint8
 from pipeline.perceptual import PerceptualNet, load_perceptual, perceptual_digest
 from pipeline.seeds import seed_of, torch_generator
+from pipeline.slots import Solution, solve
 from stages.invert.config import InvertConfig
 from stages.invert.latents import ExtendedW, Latents, make_latents
 from stages.invert.losses import Algorithm1, Projection
 from stages.invert.optimizers import Adam, Lbfgs
 from stages.invert.preconditioner import Preconditioner, shared_preconditioner
-from stages.invert.solver import Solution, solve
 
 MEAN_SAMPLES = 10_000  # M of Algorithm 1, line 1
 SLOT_PIXELS = 64 * 32 * 32  # pixels in a batch on a CPU
@@ -135,7 +135,7 @@ class Fitter:
         for rows in np.array_split(np.arange(len(pixels)), -(-len(pixels) // self.slots())):
             with torch.inference_mode():
                 target = perceptual.target(to_float(pixels[rows]).to(self.device))
-                theta = solution.theta[rows].to(self.device)
+                theta = solution.w[rows].to(self.device)
                 w, composition = latents.w(theta), latents.composition(theta)
                 images = render(network, w, composition)
                 measures = {

@@ -4,8 +4,6 @@ A batch has slots. A sample enters a slot, is stepped together with its neighbou
 its state is reset for the next one. All work in the coordinates of a `Preconditioner`.
 """
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
@@ -16,34 +14,6 @@ FIRST_STEP = 0.3  # length of the first step, in preconditioned coordinates
 LOOKBACK = 5  # steps over which progress is judged
 BETAS = (0.65, 0.8)  # short memories: worth some dB at equal steps, once the coordinates are right
 DECAY_FROM = 0.5  # share of Adam's steps after which the step size falls linearly to zero
-
-
-class SlotOptimizer(Protocol):
-    """What the batch loop needs of an optimiser."""
-
-    def enter(self, slots: Tensor, theta: Tensor) -> None:
-        """Begin new samples in some slots, at theta [len(slots), rows, w_dim]."""
-        ...
-
-    def propose(self) -> Tensor:
-        """The theta [B, rows, w_dim] whose loss and gradient are wanted next."""
-        ...
-
-    def observe(self, loss: Tensor, gradient: Tensor) -> None:
-        """Take the losses [B] and gradients [B, rows, w_dim] at what was proposed."""
-        ...
-
-    def finished(self) -> Tensor:
-        """Which slots are done [B]."""
-        ...
-
-    def result(self) -> Tensor:
-        """The best theta so far [B, num_ws, w_dim]."""
-        ...
-
-    def keep(self, slots: Tensor) -> None:
-        """Drop all other slots."""
-        ...
 
 
 class Lbfgs:

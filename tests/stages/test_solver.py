@@ -10,11 +10,11 @@ from torch import Tensor
 
 from pipeline.generators import open_generator
 from pipeline.perceptual import load_perceptual
+from pipeline.slots import SlotOptimizer, Solution, solve
 from stages.invert.config import InvertConfig
 from stages.invert.latents import make_latents, render_theta
-from stages.invert.optimizers import Adam, Lbfgs, SlotOptimizer
+from stages.invert.optimizers import Adam, Lbfgs
 from stages.invert.preconditioner import Preconditioner, measure_preconditioner, projected_gradient
-from stages.invert.solver import Solution, solve
 
 LAYERS, DIM = 2, 5
 PLAIN = Preconditioner(torch.eye(DIM).expand(LAYERS, DIM, DIM).contiguous())
@@ -71,7 +71,7 @@ def run(problem: Valleys, slots: int, optimizer: object = lbfgs) -> Solution:
 def test_every_sample_reaches_its_minimum(optimizer: object) -> None:
     problem = Valleys(centres(11))
     found = run(problem, 4, optimizer)
-    torch.testing.assert_close(found.theta, problem.centres, atol=0.02, rtol=0)
+    torch.testing.assert_close(found.w, problem.centres, atol=0.02, rtol=0)
 
 
 @settings(max_examples=12)
@@ -80,16 +80,16 @@ def test_a_result_does_not_depend_on_the_neighbours(count: int, slots: int, samp
     sample %= count
     together = run(Valleys(centres(count)), slots)
     alone = run(Valleys(centres(count)[sample : sample + 1]), 1)
-    torch.testing.assert_close(together.theta[sample], alone.theta[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(together.w[sample], alone.w[0], atol=1e-4, rtol=0)
 
 
 def test_a_sample_that_diverges_harms_no_other() -> None:
     fine, beside = run(Valleys(centres(7)), 3), run(Valleys(centres(7), poison=(2, 5)), 3)
     others = [0, 1, 3, 4, 6]
-    torch.testing.assert_close(fine.theta[others], beside.theta[others], atol=1e-5, rtol=0)
+    torch.testing.assert_close(fine.w[others], beside.w[others], atol=1e-5, rtol=0)
     # L-BFGS falls back on the last point that was finite; Adam has no such point.
-    assert torch.isfinite(beside.theta).all()
-    assert not torch.isfinite(run(Valleys(centres(7), poison=(2,)), 3, adam).theta[2]).any()
+    assert torch.isfinite(beside.w).all()
+    assert not torch.isfinite(run(Valleys(centres(7), poison=(2,)), 3, adam).w[2]).any()
 
 
 def test_easy_samples_leave_early_and_make_room() -> None:
@@ -105,7 +105,7 @@ def test_short_of_memory_the_batch_is_halved() -> None:
     problem = Valleys(centres(9), memory=2)
     found = run(problem, 8)
     assert problem.largest == 2
-    torch.testing.assert_close(found.theta, problem.centres, atol=0.02, rtol=0)
+    torch.testing.assert_close(found.w, problem.centres, atol=0.02, rtol=0)
 
 
 def test_the_loss_of_lbfgs_never_rises() -> None:

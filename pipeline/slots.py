@@ -1,6 +1,7 @@
-"""Continuous batching: a sample that is done leaves its slot, and the next one takes it.
+"""Continuous batching of optimisations: a sample that is done leaves its slot, and the next one takes it.
 
-So the device stays full, and easy images cost little.
+So the device stays full, and easy samples cost little. Inversion and the attacks of `augment` run on it; what a
+sample optimises and how it steps are theirs.
 """
 
 from collections.abc import Callable
@@ -10,22 +11,48 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from stages.invert.optimizers import SlotOptimizer
-
 
 class Problem(Protocol):
-    """The losses of samples in slots."""
+    """The losses of samples in slots; a sample's variable is of any one shape, w+ [num_ws, w_dim] mostly."""
 
     def resize(self, slots: int) -> None:
         """Make room for so many slots, all empty."""
         ...
 
     def enter(self, slots: Tensor, samples: Tensor) -> Tensor:
-        """Put samples into slots; return where they start, theta [len(slots), rows, w_dim]."""
+        """Put samples into slots; return where they start, [len(slots), *shape]."""
         ...
 
-    def loss(self, theta: Tensor, steps: Tensor) -> Tensor:
-        """Losses [B] of the slots at theta [B, rows, w_dim]; `steps` [B] is how many they have done."""
+    def loss(self, w: Tensor, steps: Tensor) -> Tensor:
+        """Losses [B] of the slots at w [B, *shape]; `steps` [B] is how many they have done."""
+        ...
+
+    def keep(self, slots: Tensor) -> None:
+        """Drop all other slots."""
+        ...
+
+
+class SlotOptimizer(Protocol):
+    """What the batch loop needs of an optimiser."""
+
+    def enter(self, slots: Tensor, w: Tensor) -> None:
+        """Begin new samples in some slots, at w [len(slots), *shape]."""
+        ...
+
+    def propose(self) -> Tensor:
+        """The w [B, *shape] whose loss and gradient are wanted next."""
+        ...
+
+    def observe(self, loss: Tensor, gradient: Tensor) -> None:
+        """Take the losses [B] and gradients [B, *shape] at what was proposed."""
+        ...
+
+    def finished(self) -> Tensor:
+        """Which slots are done [B]."""
+        ...
+
+    def result(self) -> Tensor:
+        """The best w so far [B, *shape]."""
         ...
 
     def keep(self, slots: Tensor) -> None:
@@ -35,14 +62,14 @@ class Problem(Protocol):
 
 @dataclass(frozen=True)
 class Solution:
-    """Rows as the samples: theta [N, rows, w_dim], not finite where a sample diverged, and evaluations [N]."""
+    """Rows as the samples: w [N, *shape], not finite where a sample diverged, and evaluations [N]."""
 
-    theta: Tensor
+    w: Tensor
     steps: Tensor
 
 
 def solve(
-    problem: Problem, count: int, slots: int, shape: tuple[int, int], optimizer: Callable[[int], SlotOptimizer]
+    problem: Problem, count: int, slots: int, shape: tuple[int, ...], optimizer: Callable[[int], SlotOptimizer]
 ) -> Solution:
     """Solve samples 0 to `count`, at most `slots` at once; out of memory, with half as many."""
     solution = Solution(torch.full((count, *shape), torch.nan), torch.zeros(count, dtype=torch.int64))
@@ -86,14 +113,14 @@ def run_batch(
             state.keep(busy)
             problem.keep(busy)
             held, steps = held[busy], steps[busy]
-        theta = state.propose().detach().requires_grad_(True)
-        loss = problem.loss(theta, steps)
-        (gradient,) = torch.autograd.grad(loss.sum(), theta)
+        w = state.propose().detach().requires_grad_(True)
+        loss = problem.loss(w, steps)
+        (gradient,) = torch.autograd.grad(loss.sum(), w)
         state.observe(loss.detach(), gradient)
         steps += 1
         done = torch.nonzero(state.finished().cpu() & (held >= 0)).flatten()
         if len(done):
-            solution.theta[held[done]] = state.result()[done].cpu()
+            solution.w[held[done]] = state.result()[done].cpu()
             solution.steps[held[done]] = steps[done]
             held[done] = -1
         free = torch.nonzero(held < 0).flatten()
