@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.build import open_build
-from pipeline.composition import Composition, render
+from pipeline.composition import render
 from pipeline.generators import open_generator
 from pipeline.images import to_float, to_uint8
+from pipeline.latents import read_composition
 from pipeline.perceptual import load_perceptual
 from pipeline.seeds import normal_rows, seed_of
 from pipeline.store import read_rows
@@ -202,12 +203,8 @@ def test_several_codes_come_closer_and_are_stored(tmp_path: Path, tiny: Tiny, sp
     build = open_build(tmp_path / "3")
     rows = read_rows(build.latents_path, ["w", "codes", "alpha", "image"], 0, 16)
     assert rows["codes"].shape[1:] == (3, 4, 16)  # composed after layer 3 of 0 to 6
-    images = render(
-        open_generator(str(tiny.generator)).network,
-        torch.from_numpy(rows["w"]),
-        Composition(3, *(torch.from_numpy(rows[name]) for name in ("codes", "alpha")),
-                    torch.from_numpy(rows["w"][:, :4])),
-    )  # fmt: skip
+    network, w = open_generator(str(tiny.generator)).network, torch.from_numpy(rows["w"])
+    images = render(network, w, read_composition(build, np.arange(16)))
     assert np.abs((images.clamp(-1, 1).permute(0, 2, 3, 1).numpy() + 1) * 127.5 - rows["image"]).max() < 1
     if space == "w":
         assert (rows["w"] == rows["w"][:, :1]).all()
