@@ -22,6 +22,7 @@ ORDER = (
     "train-generator",
     "train-perceptual",
     "train-encoder",
+    "shift-generator",
     "invert",
     "directions",
     "augment",

@@ -41,6 +41,16 @@ def check_settings(config: Any) -> None:
             )
 
 
+def changed_options(config: Any) -> str:
+    """What differs from the defaults, as one would type it: ` --name value …`."""
+    default = type(config)()
+    return "".join(
+        f" --{f.name.replace('_', '-')} {getattr(config, f.name)}"
+        for f in fields(config)
+        if getattr(config, f.name) != getattr(default, f.name)
+    )
+
+
 def digest_of(content: object) -> str:
     """Digest of anything JSON can hold, independent of key order."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

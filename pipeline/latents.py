@@ -1,11 +1,17 @@
 """What the stages after inversion need to know of latents.zarr."""
 
 import re
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from pipeline.build import Build
+from pipeline.composition import Composition
 from pipeline.errors import BuildError, PipelineError, WeightsError
 from pipeline.generators import open_generator
-from pipeline.store import read_attributes
+from pipeline.store import open_group, read_attributes
 
 
 def generator_of(build: Build) -> str:
@@ -27,6 +33,22 @@ def generator_of(build: Build) -> str:
             f"run `pipeline invert --fresh`, or put the old weights back"
         )
     return name
+
+
+def read_composition(
+    build: Build, rows: NDArray[np.int64], device: torch.device | str = "cpu"
+) -> Composition | None:
+    """The codes of samples [B], in any order and as often as asked for; None where a w+ is all there is."""
+    attributes = read_attributes(build.latents_path)
+    if "compose_layer" not in attributes:
+        return None
+    wanted, place = np.unique(rows, return_inverse=True)
+    group = open_group(build.latents_path)
+    arrays: dict[str, Any] = {name: group[name] for name in ("codes", "alpha", "w")}
+    found = {name: torch.from_numpy(np.asarray(array.oindex[wanted])[place]) for name, array in arrays.items()}
+    base = found["w"][:, : found["codes"].shape[2]]
+    layer = int(attributes["compose_layer"])
+    return Composition(layer, *(tensor.to(device) for tensor in (found["codes"], found["alpha"], base)))
 
 
 def check_name(name: str) -> str:

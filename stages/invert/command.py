@@ -68,6 +68,8 @@ def command(
         )
     load_perceptual(perceptual)
     method, encoder = choose_method(config.method, manifest, generator, encoder)
+    for note in build.samples().attrs.get("notes", []):
+        click.echo(f"Note: {note}", err=True)
     stage = Invert(
         replace(config, method=method), generator, perceptual, encoder, run.limit, run.device, run.batch_size
     )

@@ -16,6 +16,9 @@ class InvertConfig:
         "the dataset brings; `auto`: `given` or `hybrid` where there is one, else `lpips`",
         choices=("auto", "lpips", "hybrid", "encoder", "algorithm1", "given"),
     )
+    space: str = option("w+", "`w+`: each layer its own w; `w`: all the same", choices=("w+", "w"))
+    codes: int = option(1, "codes an image is composed of (NaTra's LCE); later stages render all", at_least=1)
+    compose_at: int = option(-1, "0-based layer at which codes are composed; -1 is the middle one", at_least=-1)
     steps: int = option(30, "most optimisation steps for an image", at_least=1)
     tolerance: float = option(
         0.02, "an image is done when five steps lowered its loss by less than this share", at_least=0, at_most=1

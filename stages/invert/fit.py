@@ -10,15 +10,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.build import Build
+from pipeline.composition import render
 from pipeline.config import digest_of
 from pipeline.encoders import encode, open_encoder
 from pipeline.errors import DatasetError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import Pixels, psnr, to_float, to_uint8
 from pipeline.perceptual import PerceptualNet, load_perceptual, perceptual_digest
-from pipeline.seeds import torch_generator
+from pipeline.seeds import seed_of, torch_generator
 from pipeline.slots import Solution, solve
 from stages.invert.config import InvertConfig
+from stages.invert.latents import ExtendedW, Latents, make_latents
 from stages.invert.losses import Algorithm1, Projection
 from stages.invert.optimizers import Adam, Lbfgs
 from stages.invert.preconditioner import Preconditioner, shared_preconditioner
@@ -47,21 +49,24 @@ class Fitter:
         """Invert pixels uint8 [N, H, W, 3], those that went badly twice.
 
         Returns:
-            Arrays `w`, `lpips`, `l1`, `psnr`, `steps`, `image`, `original`, and how many were retried.
+            Arrays `w`, `lpips`, `l1`, `psnr`, `steps`, `image`, `original`, with several codes also `codes` and
+            `alpha`; and how many images were retried.
         """
         method = self.config.method
         if method in ("given", "encoder"):
             w = given_w(build, sources) if method == "given" else self.starts(pixels)
-            return self.measured(pixels, Solution(w.cpu(), torch.zeros(len(w)))), 0
+            layers = ExtendedW(w.shape[1])
+            return self.measured(pixels, layers, Solution(w.cpu(), torch.zeros(len(w)))), 0
+        latents = make_latents(self.config, open_generator(self.generator, self.device.type))
         starts = self.starts(pixels)
-        columns = self.measured(pixels, self.solve(build, self.config, pixels, ids, starts))
+        columns = self.measured(pixels, latents, self.solve(build, self.config, latents, pixels, ids, starts))
         bad = np.flatnonzero(is_poor(columns["lpips"], self.config.poor))
         if len(bad):
             # Once more, from the mean and with patience; whichever is nearer stays.
             patient = replace(self.config, steps=RETRY_STEPS * self.config.steps, tolerance=0.0)
             again = [ids[i] for i in bad]
-            solution = self.solve(build, patient, pixels[bad], again, self.mean_starts(len(bad)))
-            second = self.measured(pixels[bad], solution)
+            solution = self.solve(build, patient, latents, pixels[bad], again, self.mean_starts(len(bad)))
+            second = self.measured(pixels[bad], latents, solution)
             better = second["lpips"] < columns["lpips"][bad]
             for name, column in columns.items():
                 column[bad[better]] = second[name][better]
@@ -85,27 +90,33 @@ class Fitter:
         loaded = open_generator(self.generator, self.device.type)
         return mean_w(loaded, self.config.seed).expand(count, loaded.network.num_ws, -1)
 
-    def solve(self, build: Build, config: InvertConfig, pixels: Pixels, ids: list[str], starts: Tensor) -> Solution:
-        """Minimise the method's loss from `starts` [N, num_ws, w_dim]."""
+    def solve(
+        self, build: Build, config: InvertConfig, latents: Latents, pixels: Pixels, ids: list[str], starts: Tensor
+    ) -> Solution:
+        """Minimise the method's loss from `starts`, w+ [N, num_ws, w_dim]."""
         loaded = open_generator(self.generator, self.device.type)
         perceptual = load_perceptual(self.perceptual, self.device.type)
-        basis = self.preconditioner(build, loaded, perceptual)
+        basis = self.preconditioner(build, latents, loaded, perceptual)
         random = config.method == "algorithm1"
-        problem = (Algorithm1 if random else Projection)(config, loaded, perceptual, pixels, ids, starts)
+        theta = latents.start(starts, [seed_of(config.seed, "codes", name) for name in ids])
+        problem = (Algorithm1 if random else Projection)(config, loaded, perceptual, pixels, ids, latents, theta)
 
         def optimizer(slots: int) -> Adam | Lbfgs:
             if random:
                 return Adam(slots, basis, config.steps, config.learning_rate)
             return Lbfgs(slots, basis, config.steps, config.tolerance)
 
-        shape = (loaded.network.num_ws, loaded.network.w_dim)
-        return solve(problem, len(pixels), self.slots(), shape, optimizer)
+        return solve(problem, len(pixels), self.slots(), (latents.rows, loaded.network.w_dim), optimizer)
 
-    def preconditioner(self, build: Build, loaded: LoadedGenerator, perceptual: PerceptualNet) -> Preconditioner:
-        """The build's preconditioner for these networks."""
-        key = digest_of([loaded.sha256, perceptual_digest(self.perceptual)])[:16]
+    def preconditioner(
+        self, build: Build, latents: Latents, loaded: LoadedGenerator, perceptual: PerceptualNet
+    ) -> Preconditioner:
+        """The build's preconditioner for these networks and this space."""
+        config = self.config
+        space = [config.space, config.codes, config.compose_at if config.codes > 1 else -1]
+        key = digest_of([loaded.sha256, perceptual_digest(self.perceptual), *space])[:16]
         path = build.root / ".cache" / f"preconditioner-{key}.safetensors"
-        return shared_preconditioner(path, loaded.network, perceptual, self.device)
+        return shared_preconditioner(path, loaded.network, perceptual, latents, self.device)
 
     def slots(self) -> int:
         """Images computed at once: --batch-size, or what fits."""
@@ -116,29 +127,28 @@ class Fitter:
         resolution = open_generator(self.generator).network.resolution
         return max(1, min(MOST_SLOTS, SLOT_PIXELS // resolution**2))
 
-    def measured(self, pixels: Pixels, solution: Solution) -> Columns:
-        """Render w+ and compare with pixels uint8 [N, H, W, 3]."""
+    def measured(self, pixels: Pixels, latents: Latents, solution: Solution) -> Columns:
+        """Render a solution and compare with pixels uint8 [N, H, W, 3]."""
         network = open_generator(self.generator, self.device.type).network
         perceptual = load_perceptual(self.perceptual, self.device.type)
         parts: list[Columns] = []
         for rows in np.array_split(np.arange(len(pixels)), -(-len(pixels) // self.slots())):
             with torch.inference_mode():
                 target = perceptual.target(to_float(pixels[rows]).to(self.device))
-                images = network.synthesize(solution.w[rows].to(self.device))
+                theta = solution.w[rows].to(self.device)
+                w, composition = latents.w(theta), latents.composition(theta)
+                images = render(network, w, composition)
                 measures = {
                     "lpips": perceptual.distance(images, target),
                     "l1": (images - target.images).abs().mean(dim=(1, 2, 3)),
                     "psnr": psnr(images, target.images),
                 }
             parts.append({name: values.float().cpu().numpy() for name, values in measures.items()})
-            parts[-1]["image"] = to_uint8(images.nan_to_num())
+            parts[-1] |= {"image": to_uint8(images.nan_to_num()), "w": w.cpu().numpy()}
+            if composition is not None:
+                parts[-1] |= {"codes": composition.codes.cpu().numpy(), "alpha": composition.alpha.cpu().numpy()}
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        return {
-            **columns,
-            "w": solution.w.numpy(),
-            "steps": solution.steps.float().numpy(),
-            "original": pixels,
-        }
+        return {**columns, "steps": solution.steps.float().numpy(), "original": pixels}
 
 
 def given_w(build: Build, sources: list[str]) -> Tensor:

@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pipeline.composition import render
 from pipeline.generators import LoadedGenerator
 from pipeline.images import Pixels, to_float
 from pipeline.perceptual import PerceptualNet, Target
 from pipeline.perceptual.base import Features
 from pipeline.seeds import normal_rows, seed_of
 from stages.invert.config import InvertConfig
+from stages.invert.latents import Latents, render_theta
 
 
 class Projection:
@@ -21,7 +23,8 @@ class Projection:
     Args:
         pixels: all samples, uint8 [N, H, W, 3].
         ids: their names, which random numbers may depend on.
-        starts: where they begin, w+ [N, num_ws, w_dim].
+        latents: the space that is searched.
+        starts: where they begin, theta [N, rows, w_dim].
     """
 
     def __init__(
@@ -31,10 +34,11 @@ class Projection:
         perceptual: PerceptualNet,
         pixels: Pixels,
         ids: Sequence[str],
+        latents: Latents,
         starts: Tensor,
     ):
         self.config, self.generator, self.perceptual = config, generator, perceptual
-        self.pixels, self.ids, self.starts = pixels, ids, starts
+        self.pixels, self.ids, self.latents, self.starts = pixels, ids, latents, starts
         self.slots = 0
         self.target: Target | None = None
 
@@ -56,10 +60,10 @@ class Projection:
         assert self.target is not None
         self.slots, self.target = len(slots), self.target.rows(slots)
 
-    def loss(self, w: Tensor, steps: Tensor) -> Tensor:
-        """Losses [B] at w+ [B, num_ws, w_dim]."""
+    def loss(self, theta: Tensor, steps: Tensor) -> Tensor:
+        """Losses [B] at theta [B, rows, w_dim]."""
         assert self.target is not None
-        images = self.generator.network.synthesize(w)
+        images = render_theta(self.generator.network, self.latents, theta)
         s = self.config.smoothing
         pixel = (((images - self.target.images).square() + s * s).sqrt() - s).mean(dim=(1, 2, 3))
         distance = self.perceptual.distance(images, self.target)
@@ -90,11 +94,12 @@ class Algorithm1(Projection):
         super().keep(slots)
         self.z = self.z[slots]
 
-    def loss(self, w: Tensor, steps: Tensor) -> Tensor:
-        """Losses [B] at w+ [B, num_ws, w_dim]."""
+    def loss(self, theta: Tensor, steps: Tensor) -> Tensor:
+        """Losses [B] at theta [B, rows, w_dim]."""
         assert self.target is not None
         config, network, fine = self.config, self.generator.network, list(self.generator.fine_layers)
-        images = network.synthesize(w)  # line 3
+        w, composition = self.latents.w(theta), self.latents.composition(theta)
+        images = render(network, w, composition)  # line 3
         reconstruct = config.pixel_weight * (images - self.target.images).square().mean(dim=(1, 2, 3))
         reconstruct = reconstruct + config.feature_weight * squared_error(
             self.perceptual.activations(images), self.target.activations
@@ -107,7 +112,7 @@ class Algorithm1(Projection):
             drawn = network.map(z, c)
         mixed_w = w.clone()  # line 6: [w_coarse, map(z)_fine]
         mixed_w[:, fine] = drawn[:, fine]
-        mixed = self.perceptual.activations(network.synthesize(mixed_w))
+        mixed = self.perceptual.activations(render(network, mixed_w, composition))
         return reconstruct + config.mixing_weight * squared_error(mixed, self.target.activations)
 
 

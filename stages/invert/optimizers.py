@@ -27,26 +27,26 @@ class Lbfgs:
     """
 
     def __init__(self, slots: int, preconditioner: Preconditioner, steps: int, tolerance: float):
-        layers, dim, _ = preconditioner.basis.shape
+        rows, dim, _ = preconditioner.basis.shape
         device = preconditioner.basis.device
         self.preconditioner, self.steps, self.tolerance = preconditioner, steps, tolerance
-        self.w = torch.zeros(slots, layers, dim, device=device)
-        self.trial = self.w.clone()
-        self.move = torch.zeros(slots, layers * dim, device=device)  # u of the trial, from w
+        self.theta = torch.zeros(slots, rows, dim, device=device)
+        self.trial = self.theta.clone()
+        self.move = torch.zeros(slots, rows * dim, device=device)  # u of the trial, from theta
         self.gradient = torch.zeros_like(self.move)
         self.loss = torch.full((slots,), torch.inf, device=device)
         self.recent = torch.full((LOOKBACK, slots), torch.inf, device=device)
         self.count = torch.zeros(slots, dtype=torch.int64, device=device)
         self.radius = torch.ones(slots, device=device)
         self.scale = torch.ones(slots, device=device)
-        self.s = torch.zeros(HISTORY, slots, layers * dim, device=device)
+        self.s = torch.zeros(HISTORY, slots, rows * dim, device=device)
         self.y = torch.zeros_like(self.s)
         self.rho = torch.zeros(HISTORY, slots, device=device)  # 1 / (s.y); 0 marks a pair that does not count
         self.newest = 0
 
-    def enter(self, slots: Tensor, w: Tensor) -> None:
+    def enter(self, slots: Tensor, theta: Tensor) -> None:
         """Forget what the slots held."""
-        self.w[slots] = self.trial[slots] = w
+        self.theta[slots] = self.trial[slots] = theta
         self.loss[slots] = torch.inf
         self.recent[:, slots] = torch.inf
         self.count[slots] = 0
@@ -63,7 +63,7 @@ class Lbfgs:
         first = self.count == 0
         accepted = first | (loss <= self.loss)
         self.remember(gradient, ~first)
-        self.w = torch.where(accepted[:, None, None], self.trial, self.w)
+        self.theta = torch.where(accepted[:, None, None], self.trial, self.theta)
         self.gradient = torch.where(accepted[:, None], gradient, self.gradient)
         self.loss = torch.where(accepted, loss, self.loss)
         shorter, longer = self.radius * 0.4, (self.radius * 1.5).clamp_max(1)
@@ -72,7 +72,7 @@ class Lbfgs:
         self.count += 1
         self.recent = torch.cat([self.recent[1:], self.loss[None]])
         self.move = self.radius[:, None] * self.direction()
-        self.trial = self.w + self.preconditioner.to_w(self.move)
+        self.trial = self.theta + self.preconditioner.to_theta(self.move)
 
     def remember(self, gradient: Tensor, usable: Tensor) -> None:
         """Keep the pair (s, y) of the last move where its curvature is positive."""
@@ -107,11 +107,11 @@ class Lbfgs:
 
     def result(self) -> Tensor:
         """The accepted points; not finite where there is none."""
-        return torch.where(torch.isfinite(self.loss)[:, None, None], self.w, torch.nan)
+        return torch.where(torch.isfinite(self.loss)[:, None, None], self.theta, torch.nan)
 
     def keep(self, slots: Tensor) -> None:
         """Drop all other slots."""
-        for name in ("w", "trial", "move", "gradient", "loss", "count", "radius", "scale"):
+        for name in ("theta", "trial", "move", "gradient", "loss", "count", "radius", "scale"):
             setattr(self, name, getattr(self, name)[slots])
         for name in ("recent", "s", "y", "rho"):
             setattr(self, name, getattr(self, name)[:, slots])
@@ -121,25 +121,25 @@ class Adam:
     """Adam (Kingma and Ba 2015) in preconditioned coordinates, for losses that are random from step to step."""
 
     def __init__(self, slots: int, preconditioner: Preconditioner, steps: int, learning_rate: float):
-        layers, dim, _ = preconditioner.basis.shape
+        rows, dim, _ = preconditioner.basis.shape
         device = preconditioner.basis.device
         # Adam scales every coordinate by itself; only the rotation is taken from the preconditioner.
         rotation = preconditioner.basis / preconditioner.basis.norm(dim=1, keepdim=True)
         self.preconditioner, self.steps, self.learning_rate = Preconditioner(rotation), steps, learning_rate
-        self.w = torch.zeros(slots, layers, dim, device=device)
-        self.first = torch.zeros(slots, layers * dim, device=device)
+        self.theta = torch.zeros(slots, rows, dim, device=device)
+        self.first = torch.zeros(slots, rows * dim, device=device)
         self.second = torch.zeros_like(self.first)
         self.count = torch.zeros(slots, dtype=torch.int64, device=device)
 
-    def enter(self, slots: Tensor, w: Tensor) -> None:
+    def enter(self, slots: Tensor, theta: Tensor) -> None:
         """Forget what the slots held."""
-        self.w[slots] = w
+        self.theta[slots] = theta
         self.first[slots] = self.second[slots] = 0
         self.count[slots] = 0
 
     def propose(self) -> Tensor:
         """The present points."""
-        return self.w
+        return self.theta
 
     def observe(self, loss: Tensor, gradient: Tensor) -> None:
         """One step."""
@@ -151,17 +151,17 @@ class Adam:
         mean = self.first / (1 - BETAS[0] ** self.count)[:, None]
         size = (self.second / (1 - BETAS[1] ** self.count)[:, None]).sqrt() + 1e-8
         rate = self.learning_rate * ((1 - progress) / (1 - DECAY_FROM)).clamp_max(1)
-        self.w = self.w - self.preconditioner.to_w(rate[:, None] * mean / size)
+        self.theta = self.theta - self.preconditioner.to_theta(rate[:, None] * mean / size)
 
     def finished(self) -> Tensor:
         """Out of steps, or not finite."""
-        return (self.count >= self.steps) | ~torch.isfinite(self.w).all(dim=(1, 2))
+        return (self.count >= self.steps) | ~torch.isfinite(self.theta).all(dim=(1, 2))
 
     def result(self) -> Tensor:
         """The points after the last step."""
-        return self.w
+        return self.theta
 
     def keep(self, slots: Tensor) -> None:
         """Drop all other slots."""
-        for name in ("w", "first", "second", "count"):
+        for name in ("theta", "first", "second", "count"):
             setattr(self, name, getattr(self, name)[slots])

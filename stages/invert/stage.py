@@ -22,6 +22,7 @@ from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import ArraySpec, create_group, read_rows, write_rows
 from stages.invert.config import InvertConfig
 from stages.invert.fit import Fitter, is_poor
+from stages.invert.latents import ComposedCodes, compose_layer, make_latents
 
 METRICS = ("lpips", "l1", "psnr", "steps")
 
@@ -59,6 +60,12 @@ class Invert:
         specs = {"w": ArraySpec("float32", (network.num_ws, network.w_dim), ("layer", "channel"), inner=inner)}
         specs |= {name: ArraySpec("float32") for name in METRICS}
         specs["label"] = ArraySpec("int64", fill=-1)
+        latents = make_latents(self.config, open_generator(self.generator))
+        if isinstance(latents, ComposedCodes):
+            shape = (latents.count, latents.read, network.w_dim)
+            specs["codes"] = ArraySpec("float32", shape, ("code", "read", "channel"), inner=inner)
+            weights = (latents.count, latents.channels)
+            specs["alpha"] = ArraySpec("float32", weights, ("code", "feature"), inner=inner)
         if self.config.store_images:
             pixels = ArraySpec("uint8", (size, size, 3), ("y", "x", "rgb"), inner=inner, compress=True)
             specs |= {"image": pixels, "original": pixels}
@@ -67,12 +74,14 @@ class Invert:
     def plan(self, build: Build) -> list[Chunk]:
         """Create latents.zarr with a row for every sample, and cut its rows into chunks."""
         rows = len(build.samples())
-        attributes = {
+        attributes: dict[str, Any] = {
             "dataset": build.manifest.name,
             "generator": self.generator,
             "generator_sha256": open_generator(self.generator).sha256,
             "rows": "as in samples.parquet",
         }
+        if self.config.codes > 1:
+            attributes["compose_layer"] = compose_layer(self.config, open_generator(self.generator).network)
         create_group(build.latents_path, rows, self.config.chunk_size, self.arrays(), attributes)
         return rows_in_chunks(rows, self.config.chunk_size, self.limit)
 

@@ -7,6 +7,8 @@ import click
 from pipeline.options import config_options, show_summary
 from stages.train_encoder.config import TrainEncoderConfig
 
+MEASURED = 512  # images of each split that the quality is taken from
+
 
 @click.command()
 @click.option("--dataset", required=True, help="A declared dataset's name, or a path to a manifest (NAME.toml).")
@@ -52,7 +54,8 @@ def command(
     from pipeline.generators import open_generator
     from pipeline.perceptual import load_perceptual, perceptual_digest
     from pipeline.progress import Progress
-    from stages.train_encoder.run import train, write_manifest
+    from pipeline.training import run_steps
+    from stages.train_encoder.outputs import write_encoder
     from stages.train_encoder.training import Trainer
 
     where = resolve_device(device)
@@ -89,10 +92,18 @@ def command(
                 note = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
                 progress.advance(step - progress.done, note)
 
-            train(trainer, images, key=key, folder=folder, on_progress=on_progress)
-        manifest = write_manifest(folder, target.manifest.name, loaded.sha256, config)
+            run_steps(
+                trainer,
+                images,
+                steps=config.steps,
+                snapshot=config.snapshot,
+                checkpoint=folder / "checkpoint.safetensors",
+                key=key,
+                on_progress=on_progress,
+            )
+        manifest = write_encoder(folder, trainer.ema, dataset, loaded.sha256, config)
         summary: dict[str, Any] = {"encoder": str(manifest)}
         for split in target.samples()["split"].unique():
-            held = torch.from_numpy(load_split(target, split)[0])
+            held = torch.from_numpy(load_split(target, split)[0][:MEASURED])
             summary[f"psnr_{split}"] = [round(value, 2) for value in trainer.measure(held)]
     return show_summary(summary, as_json)

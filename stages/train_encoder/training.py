@@ -15,6 +15,7 @@ from pipeline.generators import Generator
 from pipeline.images import psnr, to_float
 from pipeline.perceptual import PerceptualNet
 from pipeline.seeds import seed_of, torch_generator
+from pipeline.training import blend
 from stages.train_encoder.config import TrainEncoderConfig
 
 MEAN_SAMPLES = 10_000
@@ -65,9 +66,7 @@ class Trainer:
         chosen = torch.randint(len(images), (config.train_batch,), generator=rng)
         losses["image"] = self.update(to_float(images[chosen].numpy()).to(self.device), None)
         self.step += 1
-        decay = 0.5 ** (2 * config.train_batch / config.ema_half_life)
-        for average, value in zip(self.ema.parameters(), self.encoder.parameters(), strict=True):
-            average.lerp_(value.detach(), 1 - decay)
+        blend(self.ema, self.encoder, 1 - 0.5 ** (2 * config.train_batch / config.ema_half_life))
         return losses
 
     def update(self, images: Tensor, w: Tensor | None) -> float:

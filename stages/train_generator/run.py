@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.config import changed_options
 from pipeline.files import atomic_write, sha256_file, write_bytes
 from pipeline.images import grid, to_float, to_uint8
 from pipeline.seeds import torch_generator
@@ -92,12 +92,6 @@ def write_manifest(folder: Path, dataset: str, resolution: int, config: TrainGen
     import tomli_w
 
     weights = folder / "generator.safetensors"
-    default = TrainGeneratorConfig()
-    changed = [
-        f" --{f.name.replace('_', '-')} {getattr(config, f.name)}"
-        for f in fields(config)
-        if getattr(config, f.name) != getattr(default, f.name)
-    ]
     content = {
         "name": f"{Path(dataset).stem}-trained",
         "description": f"StyleGAN2 trained on the training split of {dataset}",
@@ -106,7 +100,7 @@ def write_manifest(folder: Path, dataset: str, resolution: int, config: TrainGen
         "sha256": sha256_file(weights),
         "resolution": resolution,
         "fine_layers": list(range(2 * resolution.bit_length() - 4))[-FINE_LAYERS:],
-        "command": f"pipeline train-generator --dataset {dataset}" + "".join(changed),
+        "command": f"pipeline train-generator --dataset {dataset}{changed_options(config)}",
     }
     path = folder / "generator.toml"
     write_bytes(path, tomli_w.dumps(content).encode())

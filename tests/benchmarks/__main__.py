@@ -1,174 +1,41 @@
-"""`make bench`: measure, print a table, write benchmarks.json (name -> ratio and what it compares)."""
+"""`make bench`: measure, print a table, write benchmarks.json (name -> ratio, quality, settings).
+
+Names may be given: `python -m tests.benchmarks memory_growth`. What is not measured keeps its old entry.
+"""
 
 import json
-import statistics
-import subprocess
+import os
+import platform
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from pipeline.datasets import load_dataset
 from pipeline.devices import use_one_thread
-from pipeline.generators import StyleGAN2, open_generator
-from pipeline.images import encode_png, to_float, to_uint8
-from pipeline.perceptual import load_perceptual
-from pipeline.store import ArraySpec, create_group, write_rows
-from stages.invert.config import InvertConfig
-from stages.invert.losses import LOSSES
-from stages.invert.solver import minimise
-from stages.invert.stage import mean_w
-from tests.benchmarks.reading import reading_rates
-
-BATCH = 64
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A ratio above 1 means that what we do is faster than what it is compared with."""
-
-    name: str
-    ratio: float
-    ours: str
-    other: str
-
-
-def seconds(function: Callable[[], object], repeats: int = 5) -> float:
-    """Median time of a call, after one to warm up."""
-    function()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
-
-
-def per_sample_weights(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
-    """Modulated convolution the usual way: one set of weights for each sample, as a grouped convolution."""
-    batch, _, height, width = x.shape
-    w = weight[None] * styles[:, None, :, None, None]
-    w = w * (w.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
-    out = F.conv2d(x.reshape(1, -1, height, width), w.flatten(0, 1), padding=1, groups=batch)
-    return out.reshape(batch, -1, height, width)
-
-
-def scaled_activations(x: Tensor, weight: Tensor, styles: Tensor) -> Tensor:
-    """The same as one ordinary convolution, as `pipeline.generators.stylegan2` does it."""
-    demodulation = (styles.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt()
-    return F.conv2d(x * styles[:, :, None, None], weight, padding=1) * demodulation[:, :, None, None]
-
-
-def bench_modulation() -> Measured:
-    """Forward and backward of a 64-channel modulated convolution at 16x16."""
-    x, weight, styles = torch.randn(BATCH, 64, 16, 16), torch.randn(64, 64, 3, 3), torch.randn(BATCH, 64)
-    styles.requires_grad_(True)
-    torch.testing.assert_close(
-        per_sample_weights(x, weight, styles), scaled_activations(x, weight, styles), rtol=1e-3, atol=1e-3
-    )
-    usual = seconds(lambda: torch.autograd.grad(per_sample_weights(x, weight, styles).sum(), styles))
-    x, weight = (t.contiguous(memory_format=torch.channels_last) for t in (x, weight))
-    ours = seconds(lambda: torch.autograd.grad(scaled_activations(x, weight, styles).sum(), styles))
-    return Measured("modulation", usual / ours, f"{ours * 1e3:.1f} ms", f"per-sample weights {usual * 1e3:.1f} ms")
-
-
-def invert(count: int, steps: int) -> Callable[[], Tensor]:
-    """Invert `count` digits at once with the defaults of `pipeline invert`."""
-    generator, perceptual = open_generator("color-digits"), load_perceptual("color-digits")
-    _, reader = load_dataset("color-digits")
-    target = perceptual.target(to_float(np.stack([reader.load(str(i)).pixels for i in range(count)])))
-    loss = LOSSES["lpips"](InvertConfig(steps=steps), generator, perceptual, target, [str(i) for i in range(count)])
-    start = mean_w(generator, 0).expand(count, generator.network.num_ws, -1)
-    return lambda: minimise(loss, start, steps, 0.1)
-
-
-def bench_batch() -> Measured:
-    """Images x steps a second, a batch against one image at a time."""
-    ours, single = seconds(invert(BATCH, 4), 3) / BATCH, seconds(invert(1, 4), 5)
-    return Measured(
-        "invert_batch",
-        single / ours,
-        f"{ours / 4 * 1e3:.2f} ms an image-step",
-        f"one at a time {single / 4 * 1e3:.2f} ms",
-    )
-
-
-def bench_target_features() -> Measured:
-    """Perceptual loss with the target's features kept, against computing them at each step."""
-    net = load_perceptual("color-digits")
-    images, targets = torch.rand(2, BATCH, 3, 32, 32) * 2 - 1
-    target = net.target(targets)
-    ours = seconds(lambda: net.distance(images, target))
-    fresh = seconds(lambda: net.distance(images, net.target(targets)))
-    return Measured("target_features", fresh / ours, f"{ours * 1e3:.1f} ms", f"anew each step {fresh * 1e3:.1f} ms")
-
-
-def bench_render() -> Measured:
-    """Share of the bare generator's rate that is left with conversion and PNG encoding."""
-    network: StyleGAN2 = open_generator("color-digits").network
-    w = network.map(torch.randn(BATCH, network.z_dim))
-    with torch.inference_mode():
-        bare = seconds(lambda: network.synthesize(w))
-        whole = seconds(lambda: [encode_png(pixels) for pixels in to_uint8(network.synthesize(w))])
-    return Measured(
-        "render",
-        bare / whole,
-        f"{BATCH / whole:.0f} PNG a second",
-        f"forward alone {BATCH / bare:.0f} images a second",
-    )
-
-
-def bench_store() -> Measured:
-    """Rate of writing latents of 18x512 with checksum and digest, against a plain write of the same bytes."""
-    w = np.random.default_rng(0).normal(size=(256, 18, 512)).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "w.zarr"
-        create_group(path, 256, 64, {"w": ArraySpec("float32", (18, 512), ("layer", "channel"), inner=16)}, {})
-        ours = seconds(lambda: [write_rows(path, i, {"w": w[i : i + 64]}) for i in range(0, 256, 64)])
-        plain = seconds(lambda: (Path(folder) / "plain").write_bytes(w.tobytes()))
-    megabytes = w.nbytes / 1e6
-    return Measured(
-        "store", plain / ours, f"{megabytes / ours:.0f} MB/s", f"plain file {megabytes / plain:.0f} MB/s"
-    )
-
-
-def bench_allocator() -> Measured:
-    """Inversion in a process that keeps freed memory against one that does not."""
-    script = (
-        "import sys, torch; from tests.benchmarks.__main__ import invert, seconds;"
-        "from pipeline.devices import use_one_thread;"
-        "use_one_thread() if sys.argv[1] == 'keep' else torch.set_num_threads(1);"
-        "print(seconds(invert(64, 4), 5))"
-    )
-    times: dict[str, list[float]] = {"keep": [], "return": []}
-    for _ in range(2):  # alternating, since the machine's speed drifts
-        for name, found in times.items():
-            done = subprocess.run([sys.executable, "-c", script, name], capture_output=True, text=True, check=True)
-            found.append(float(done.stdout))
-    ours, other = min(times["keep"]), min(times["return"])
-    return Measured(
-        "allocator",
-        other / ours,
-        f"{ours / BATCH / 4 * 1e3:.2f} ms an image-step",
-        f"glibc's defaults {other / BATCH / 4 * 1e3:.2f} ms",
-    )
-
-
-def bench_reading() -> Measured:
-    """Decoding and resizing 500x375 JPEGs to 256x256, images a second on one core, against Pillow's bicubic."""
-    rates = reading_rates()
-    ours, pillow = rates["bicubic"], rates["pillow bicubic"]
-    return Measured("reading", ours / pillow, f"{ours:.0f} JPEG a second", f"Pillow {pillow:.0f} a second")
-
+from tests.benchmarks.inversion import (
+    bench_invert_vs_big_batch,
+    bench_invert_vs_reference_100,
+    bench_invert_vs_reference_final,
+)
+from tests.benchmarks.parts import (
+    bench_allocator,
+    bench_batch,
+    bench_modulation,
+    bench_reading,
+    bench_render,
+    bench_store,
+    bench_target_features,
+)
+from tests.benchmarks.runs import bench_memory_growth, bench_overhead_share, bench_two_workers
 
 BENCHMARKS = (
+    bench_invert_vs_reference_final,
+    bench_invert_vs_reference_100,
+    bench_invert_vs_big_batch,
+    bench_overhead_share,
+    bench_memory_growth,
+    bench_two_workers,
     bench_allocator,
     bench_modulation,
     bench_batch,
@@ -177,6 +44,7 @@ BENCHMARKS = (
     bench_store,
     bench_reading,
 )
+RESULTS = Path("benchmarks.json")
 
 
 def main() -> None:
@@ -184,15 +52,21 @@ def main() -> None:
     use_one_thread()
     torch.manual_seed(0)
     wanted = sys.argv[1:]
-    found = []
-    print(f"{'name':<18}{'ratio':>8}  ours against other (one thread)")
-    for bench in BENCHMARKS:
-        if wanted and bench.__name__.removeprefix("bench_") not in wanted:
+    known = {bench.__name__.removeprefix("bench_"): bench for bench in BENCHMARKS}
+    if unknown := set(wanted) - set(known):
+        sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    found = json.loads(RESULTS.read_text()) if wanted and RESULTS.is_file() else {}
+    machine = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
+    print(f"{'name':<27}{'ratio':>8}  ours | other (one thread)")
+    for name, bench in known.items():
+        if wanted and name not in wanted:
             continue
         measured = bench()
-        found.append(measured)
-        print(f"{measured.name:<18}{measured.ratio:>8.2f}  {measured.ours} | {measured.other}", flush=True)
-    Path("benchmarks.json").write_text(json.dumps({m.name: asdict(m) for m in found}, indent=1) + "\n")
+        content = asdict(measured)
+        content["settings"] |= machine
+        found[content.pop("name")] = content
+        print(f"{measured.name:<27}{measured.ratio:>8.2f}  {measured.ours} | {measured.other}", flush=True)
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,16 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.build import open_build
+from pipeline.composition import render
 from pipeline.generators import open_generator
 from pipeline.images import to_float, to_uint8
+from pipeline.latents import read_composition
 from pipeline.perceptual import load_perceptual
 from pipeline.seeds import normal_rows, seed_of
 from pipeline.store import read_rows
 from stages.invert.config import InvertConfig
 from stages.invert.fit import is_poor, mean_w
+from stages.invert.latents import ExtendedW
 from stages.invert.losses import Algorithm1, Projection
 from tests.conftest import Tiny, run_pipeline, write_manifest
 
@@ -27,7 +30,7 @@ def projection(tiny: Tiny, config: InvertConfig, kind: type[Projection]) -> tupl
     pixels = rng.integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     generator, net = open_generator(str(tiny.generator)), load_perceptual(str(tiny.perceptual))
     w = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(0))
-    problem = kind(config, generator, net, pixels, ["a", "b", "c"], torch.zeros(3, 8, 16))
+    problem = kind(config, generator, net, pixels, ["a", "b", "c"], ExtendedW(8), torch.zeros(3, 8, 16))
     problem.resize(3)
     problem.enter(torch.arange(3), torch.arange(3))
     return problem, to_float(pixels), w
@@ -186,3 +189,28 @@ def test_an_image_far_off_the_manifold_is_marked_and_kept_out_of_variants(tmp_pa
     asked = ["--include-poor", "--name", "all"]
     made = run_pipeline("augment", "--build", build, "--variants", "1", "--workers", "0", *asked, "--json").json
     assert made["valid"] == 32
+
+
+@pytest.mark.parametrize("space", ["w", "w+"])
+def test_several_codes_come_closer_and_are_stored(tmp_path: Path, tiny: Tiny, space: str) -> None:
+    errors = {}
+    for codes in (1, 3):
+        build = tmp_path / str(codes)
+        extra = ["--space", space, "--codes", str(codes), "--method", "lpips", "--store-images"]
+        assert run_pipeline(*tiny.invert(build, *extra, limit=16, steps=25)).code == 0
+        errors[codes] = read_rows(build / "latents.zarr", ["l1"], 0, 16)["l1"].mean()
+    assert errors[3] < 0.95 * errors[1]
+    build = open_build(tmp_path / "3")
+    rows = read_rows(build.latents_path, ["w", "codes", "alpha", "image"], 0, 16)
+    assert rows["codes"].shape[1:] == (3, 4, 16)  # composed after layer 3 of 0 to 6
+    network, w = open_generator(str(tiny.generator)).network, torch.from_numpy(rows["w"])
+    images = render(network, w, read_composition(build, np.arange(16)))
+    assert np.abs((images.clamp(-1, 1).permute(0, 2, 3, 1).numpy() + 1) * 127.5 - rows["image"]).max() < 1
+    if space == "w":
+        assert (rows["w"] == rows["w"][:, :1]).all()
+
+
+def test_a_layer_that_nothing_can_be_composed_at(tmp_path: Path, tiny: Tiny) -> None:
+    refused = run_pipeline(*tiny.invert(tmp_path / "b", "--codes", "2", "--compose-at", "7"))
+    assert refused.code == 2
+    assert "--compose-at 7: layer 7: this generator can stop after layers 0 to 6" in refused.err

@@ -20,9 +20,7 @@ def attribute_table(names: list[str]) -> str:
     return f"{len(names)}\n{' '.join(ATTRIBUTES)} \n" + "\n".join(rows) + "\n"
 
 
-@pytest.fixture
-def celeba(tmp_path: Path) -> Path:
-    root = tmp_path / "celeba"
+def write_celeba(root: Path) -> Path:
     names = [f"{i + 1:06d}.jpg" for i in range(COUNT)]
     for i, name in enumerate(names):
         write_image(root / "img_align_celeba" / name, 178, 218, seed=i)
@@ -33,9 +31,7 @@ def celeba(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.fixture
-def celeba_hq(tmp_path: Path, celeba: Path) -> Path:
-    root = tmp_path / "CelebAMask-HQ"
+def write_celeba_hq(root: Path) -> Path:
     names = [f"{i}.jpg" for i in range(COUNT)]
     for i, name in enumerate(names):
         write_image(root / "CelebA-HQ-img" / name, 32, 32, seed=i)
@@ -46,6 +42,16 @@ def celeba_hq(tmp_path: Path, celeba: Path) -> Path:
         "idx     orig_idx    orig_file\n" + "\n".join(rows) + "\n"
     )
     return root
+
+
+@pytest.fixture
+def celeba(tmp_path: Path) -> Path:
+    return write_celeba(tmp_path / "celeba")
+
+
+@pytest.fixture
+def celeba_hq(tmp_path: Path, celeba: Path) -> Path:
+    return write_celeba_hq(tmp_path / "CelebAMask-HQ")
 
 
 def test_the_published_tables_become_one(celeba: Path) -> None:

@@ -1,0 +1,1 @@
+"""Shift a generator towards a dataset under a frozen encoder (NaTra, eq. 10)."""

@@ -1,0 +1,120 @@
+"""`pipeline shift-generator`."""
+
+from typing import Any
+
+import click
+
+from pipeline.options import config_options, show_summary
+from stages.shift_generator.config import ShiftGeneratorConfig
+
+MEASURED = 512  # images of each split that the quality is taken from
+
+
+@click.command()
+@click.option("--dataset", required=True, help="A declared dataset's name, or a path to a manifest (NAME.toml).")
+@click.option("--build", help="Build directory.  [default: builds/DATASET]")
+@click.option("--generator", help="Generator to shift.  [default: the dataset's]")
+@click.option("--encoder", help="Its encoder, which stays as it is.  [default: the dataset's]")
+@click.option("--perceptual", help="Perceptual net of eq. 9.  [default: the dataset's]")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one for each core]")
+@click.option("--fresh", is_flag=True, help="Start over.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@config_options(ShiftGeneratorConfig)
+def command(
+    dataset: str,
+    build: str | None,
+    generator: str | None,
+    encoder: str | None,
+    perceptual: str | None,
+    device: str,
+    threads: int | None,
+    fresh: bool,
+    as_json: bool,
+    config: ShiftGeneratorConfig,
+) -> dict[str, Any]:
+    """Shift a generator towards a dataset, its encoder frozen (NaTra, eq. 10).
+
+    Writes BUILD/shifted: the generator, and the encoder declared for it. A build made with them uses them in every
+    later stage. The summary has the PSNR before and after, and how alike edits of w look in both (1: the same), so
+    whether directions found before still mean what they did.
+
+    \b
+        pipeline shift-generator --dataset color-digits
+        pipeline invert --dataset color-digits --build builds/shifted \\
+            --generator builds/color-digits/shifted/generator.toml \\
+            --encoder builds/color-digits/shifted/encoder.toml
+    """
+    from dataclasses import asdict
+    from pathlib import Path
+
+    import torch
+
+    from pipeline.build import BUILDS, create_build
+    from pipeline.config import digest_of
+    from pipeline.datasets.loading import load_split
+    from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
+    from pipeline.encoders import open_encoder
+    from pipeline.errors import ManifestError
+    from pipeline.files import remove
+    from pipeline.generators import open_generator
+    from pipeline.perceptual import load_perceptual, perceptual_digest
+    from pipeline.progress import Progress
+    from pipeline.training import run_steps
+    from stages.shift_generator.outputs import write_shifted
+    from stages.shift_generator.training import Trainer
+
+    where = resolve_device(device)
+    torch.set_num_threads(threads or cpu_count())
+    keep_freed_memory()
+    target = create_build(Path(build) if build else BUILDS / Path(dataset).stem, dataset)
+    manifest = target.manifest
+    names = {
+        "generator": generator or manifest.generator,
+        "encoder": encoder or manifest.encoder,
+        "perceptual": perceptual or manifest.perceptual,
+    }
+    for kind, name in names.items():
+        if name is None:
+            advice = ", or train one with `pipeline train-encoder`" if kind == "encoder" else ""
+            raise ManifestError(f"dataset '{manifest.name}' names no {kind}: pass --{kind} NAME{advice}")
+    generator, encoder, perceptual = (str(name) for name in names.values())
+    loaded, frozen = open_generator(generator, where.type), open_encoder(encoder, generator, where.type)
+    folder = target.root / "shifted"
+    with target.lock():
+        if fresh:
+            remove(folder)
+        trainer = Trainer(config, loaded.network, frozen, load_perceptual(perceptual, where.type), where)
+        key = digest_of(
+            {
+                **asdict(config),
+                "dataset": manifest.model_dump(mode="json"),
+                "generator": loaded.sha256,
+                "encoder": frozen.sha256,
+                "perceptual": perceptual_digest(perceptual),
+            }
+        )
+        with Progress("shift-generator", config.steps, "steps") as progress:
+
+            def on_progress(step: int, losses: dict[str, float]) -> None:
+                note = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
+                progress.advance(step - progress.done, note)
+
+            run_steps(
+                trainer,
+                torch.from_numpy(load_split(target, "train")[0]),
+                steps=config.steps,
+                snapshot=config.snapshot,
+                checkpoint=folder / "checkpoint.safetensors",
+                key=key,
+                on_progress=on_progress,
+            )
+        trainer.generator.requires_grad_(False)
+        path = write_shifted(folder, trainer.generator, loaded, frozen, manifest.name, config)
+        summary: dict[str, Any] = {"generator": str(path), "encoder": str(folder / "encoder.toml")}
+        for split in target.samples()["split"].unique():
+            held = torch.from_numpy(load_split(target, split)[0][:MEASURED])
+            summary[f"psnr_{split}_before"] = round(trainer.quality(loaded.network, held), 2)
+            summary[f"psnr_{split}"] = round(trainer.quality(trainer.generator, held), 2)
+        summary["edits_alike"] = round(trainer.edits_alike(), 3)
+    return show_summary(summary, as_json)

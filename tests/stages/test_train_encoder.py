@@ -1,0 +1,138 @@
+"""Training encoders, and shifting generators under them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pipeline.encoders import encode, open_encoder
+from pipeline.generators import open_generator
+from pipeline.images import to_uint8
+from pipeline.perceptual import load_perceptual
+from pipeline.store import read_rows
+from stages.train_encoder.config import TrainEncoderConfig
+from stages.train_encoder.training import Trainer
+from tests.conftest import Finished, Tiny, run_pipeline
+
+CPU = torch.device("cpu")
+
+
+def train(tiny: Tiny, build: Path, steps: int, *extra: str) -> Finished:
+    return run_pipeline(
+        "train-encoder", "--dataset", "color-digits", "--build", build, *tiny.networks, "--steps", str(steps),
+        "--snapshot", "4", "--train-batch", "8", "--passes", "2", "--threads", "1", *extra,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    build = tmp_path_factory.mktemp("encoder") / "b"
+    assert train(tiny, build, 8).code == 0
+    return build
+
+
+def test_training_helps(tiny: Tiny) -> None:
+    network = open_generator(str(tiny.generator)).network
+    trainer = Trainer(
+        TrainEncoderConfig(train_batch=16, passes=1, steps=24), network, load_perceptual(str(tiny.perceptual)), CPU
+    )
+    z = torch.randn(16, 12, generator=torch.Generator().manual_seed(0))
+    images = torch.from_numpy(to_uint8(network.synthesize(network.map(z))))
+    losses = [trainer.train_step(images) for _ in range(24)]
+    for name in ("latent", "image"):
+        first, last = (sum(loss[name] for loss in part) for part in (losses[:4], losses[-4:]))
+        assert last < 0.95 * first, name
+
+
+def test_a_stopped_run_repeats_an_undisturbed_one(
+    tiny: Tiny, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer.train_step
+
+    def interrupted(self: Trainer, images: torch.Tensor) -> dict[str, float]:
+        if self.step == 6:  # after the snapshot at 4, before the end
+            raise KeyboardInterrupt
+        return original(self, images)
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
+    assert train(tiny, tmp_path / "cut", 8).code == 130
+    monkeypatch.undo()
+    assert train(tiny, tmp_path / "cut", 8).code == 0
+    for name in ("checkpoint", "encoder"):
+        whole, cut = (load_file(b / "encoder" / f"{name}.safetensors") for b in (trained, tmp_path / "cut"))
+        assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    refused = train(tiny, tmp_path / "cut", 9)
+    assert refused.code == 2
+    assert "trained with other settings" in refused.err
+
+
+def test_an_encoder_inverts_and_warms_up(tiny: Tiny, trained: Path, tmp_path: Path) -> None:
+    manifest = str(trained / "encoder" / "encoder.toml")
+    loaded = open_encoder(manifest, str(tiny.generator))
+    assert loaded.passes == 2
+    done = run_pipeline(*tiny.invert(tmp_path / "b", "--method", "encoder", "--encoder", manifest, limit=16))
+    assert done.code == 0, done.err
+    rows = read_rows(tmp_path / "b" / "latents.zarr", ["w", "steps"], 0, 16)
+    assert (rows["steps"] == 0).all()
+    build_images = torch.zeros(1, 3, 32, 32)
+    w = encode(loaded.network, open_generator(str(tiny.generator)).network, build_images, 2)
+    assert w.shape == (1, *rows["w"].shape[1:])
+    errors = {}
+    for name, extra in (("hybrid", ["--encoder", manifest]), ("lpips", [])):
+        run_pipeline(*tiny.invert(tmp_path / name, "--method", name, *extra, limit=16, steps=1))
+        errors[name] = read_rows(tmp_path / name / "latents.zarr", ["l1"], 0, 16)["l1"].mean()
+    assert errors["hybrid"] != errors["lpips"]
+
+
+def test_an_encoder_of_another_generator_is_refused(tiny: Tiny, trained: Path, tmp_path: Path) -> None:
+    manifest = str(trained / "encoder" / "encoder.toml")
+    refused = run_pipeline(
+        "invert", "--dataset", "color-digits", "--build", tmp_path / "b", "--encoder", manifest,
+        "--method", "encoder", "--limit", "4",
+    )  # fmt: skip
+    assert refused.code == 2
+    assert "was trained for another generator than 'color-digits'" in refused.err
+    needed = run_pipeline(*tiny.invert(tmp_path / "c", "--method", "hybrid"))
+    assert needed.code == 2
+    assert "--method hybrid needs an encoder" in needed.err
+
+
+def test_the_encoder_of_w_gives_every_layer_the_same(tiny: Tiny) -> None:
+    network = open_generator(str(tiny.generator)).network
+    config = TrainEncoderConfig(space="w", train_batch=2)
+    trainer = Trainer(config, network, load_perceptual(str(tiny.perceptual)), CPU)
+    images = torch.randint(0, 256, (4, 32, 32, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    trainer.train_step(images)
+    w = encode(trainer.ema, network, torch.rand(3, 3, 32, 32) * 2 - 1, 2)
+    assert w.shape == (3, 8, 16)
+    assert torch.equal(w, w[:, :1].expand_as(w))
+    assert not torch.equal(w[0], w[1])
+
+
+def test_a_shifted_generator_comes_closer_and_keeps_its_edits(tiny: Tiny, trained: Path, tmp_path: Path) -> None:
+    shift = [
+        "shift-generator", "--dataset", "color-digits", "--build", str(tmp_path / "b"), *tiny.networks,
+        "--encoder", str(trained / "encoder" / "encoder.toml"), "--steps", "12", "--train-batch", "8",
+        "--learning-rate", "0.01", "--threads", "1", "--json",
+    ]  # fmt: skip
+    done = run_pipeline(*shift)
+    assert done.code == 0, done.err
+    summary = json.loads(done.out)
+    assert summary["psnr_train"] > summary["psnr_train_before"]
+    assert summary["psnr_test"] > summary["psnr_test_before"]
+    assert 0.2 < summary["edits_alike"] < 1
+    before = open_generator(str(tiny.generator))
+    after = open_generator(summary["generator"])
+    assert after.manifest.shifted_from == before.sha256
+    assert after.fine_layers == before.fine_layers
+    z = torch.randn(2, 12)
+    assert torch.equal(after.network.map(z), before.network.map(z))
+    used = run_pipeline(
+        "invert", "--dataset", "color-digits", "--build", tmp_path / "c", "--generator", summary["generator"],
+        "--encoder", summary["encoder"], "--perceptual", str(tiny.perceptual), "--method", "hybrid",
+        "--limit", "16", "--steps", "2", "--workers", "0",
+    )  # fmt: skip
+    assert used.code == 0, used.err
+    assert run_pipeline("augment", "--build", tmp_path / "c", "--workers", "0").code == 0
