@@ -64,7 +64,7 @@ class BallAttack:
     purpose: str
     centres: Tensor
     radius: float
-    render: Callable[[Tensor], Tensor]
+    render: Callable[[Tensor, Tensor], Tensor]
     bounds: tuple[float, float] = (-torch.inf, torch.inf)
     stop_early: bool = False
 
@@ -84,7 +84,7 @@ class BallAttack:
 
     def images(self, x: Tensor, items: Tensor) -> Tensor:
         """The image that x is, or is the code of."""
-        return self.render(x)
+        return self.render(x, items)
 
 
 @dataclass
@@ -111,7 +111,7 @@ class MixAttack:
 
     def images(self, x: Tensor, items: Tensor) -> Tensor:
         """dec(w_coarse, w_fine)."""
-        return self.context.synthesize(x)
+        return self.context.render(x, self.sources.codes(items))
 
 
 def typical(z: Tensor, delta: float) -> Tensor:
@@ -129,7 +129,7 @@ def typical(z: Tensor, delta: float) -> Tensor:
 def pixel_attack(sources: Sources, context: Context, images: Tensor, purpose: str) -> Variants:
     """PGD on images [B, 3, H, W] in [-1, 1]; the variants' w stays the source's."""
     radius = context.config.pixel_epsilon
-    attack = BallAttack(sources, context, purpose, images, radius, lambda x: x, bounds=(-1.0, 1.0))
+    attack = BallAttack(sources, context, purpose, images, radius, lambda x, items: x, bounds=(-1.0, 1.0))
     outcome = attacked(sources, context, attack)
     return Variants(sources.w, no_partner(sources), outcome.x, told(outcome, radius))
 
@@ -137,7 +137,11 @@ def pixel_attack(sources: Sources, context: Context, images: Tensor, purpose: st
 def latent_attack(sources: Sources, context: Context, purpose: str) -> Variants:
     """OM-PGD in all layers of w+ (OM-ImageNet)."""
     radius = context.config.epsilon
-    attack = BallAttack(sources, context, purpose, sources.w, radius, context.synthesize)
+
+    def render(w: Tensor, items: Tensor) -> Tensor:
+        return context.render(w, sources.codes(items))
+
+    attack = BallAttack(sources, context, purpose, sources.w, radius, render)
     outcome = attacked(sources, context, attack)
     return Variants(outcome.x, no_partner(sources), columns=told(outcome, radius))
 

@@ -23,10 +23,12 @@ def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name
         pipeline augment --mode mix --variants 8 --name mix8 --dataset color-digits
         pipeline augment --mode advmix --classifier builds/color-digits/evaluate/classifiers/nominal-0.toml
     """
+    import numpy as np
+
     from pipeline.build import resolve_build
     from pipeline.errors import PipelineError
     from pipeline.execute import Execution
-    from pipeline.latents import check_name, generator_of
+    from pipeline.latents import check_name, generator_of, read_composition
     from pipeline.perceptual import load_perceptual
     from pipeline.run import run_stage
     from stages.augment.config import resolve
@@ -43,6 +45,11 @@ def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name
             f"dataset '{build.manifest.name}' names no perceptual net: name one with --perceptual, e.g. vgg16"
         )
     load_perceptual(perceptual)
+    if config.mode == "natra-ol" and read_composition(build, np.empty(0, np.int64)) is not None:
+        raise PipelineError(
+            "--mode natra-ol is NaTra without composed codes, and these samples have several: use --mode natra, or "
+            "a build that was inverted with --codes 1"
+        )
     name = check_name(name or config.mode)
     stage = Augment(config, name, generator, perceptual, run.limit, run.device, run.batch_size)
     stage.settings(build)  # what is missing is told before --fresh deletes anything

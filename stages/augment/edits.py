@@ -89,4 +89,4 @@ class EditAttack:
 
     def images(self, x: Tensor, items: Tensor) -> Tensor:
         """dec of the edited code."""
-        return self.context.synthesize(self.edited(x, items))
+        return self.context.render(self.edited(x, items), self.sources.codes(items))

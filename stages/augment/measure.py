@@ -44,13 +44,13 @@ def measure(made: Variants, sources: Sources, context: Context, perceptual: str,
     parts: list[tuple[Pixels, Tensor, Tensor]] = []
     for places in torch.arange(len(sources)).split(context.slots):
         if made.images is None:
-            pixels = to_uint8(context.synthesize(made.w[places]))
+            pixels = to_uint8(context.render(made.w[places], sources.codes(places)))
         else:
             pixels = to_uint8(made.images[places])
         shown = to_float(pixels).to(sources.w.device)
         rows, back = torch.unique(sources.rows[places], return_inverse=True)
         first = torch.stack([torch.nonzero(back == i)[0, 0] for i in range(len(rows))])
-        features = features_of(net.weigh, net.trunk, context, sources.w[places][first])
+        features = features_of(net.weigh, net.trunk, context, sources.at(places[first]))
         distance = lpips_distance(net.weigh(net.trunk(shown)), [layer[back] for layer in features])
         wrong = torch.zeros(len(places), dtype=torch.bool)
         if context.classify is not None:
@@ -69,10 +69,11 @@ def measure(made: Variants, sources: Sources, context: Context, perceptual: str,
 
 
 def features_of(
-    weigh: Callable[[Features], Features], trunk: Callable[[Tensor], Features], context: Context, w: Tensor
+    weigh: Callable[[Features], Features], trunk: Callable[[Tensor], Features], context: Context, sources: Sources
 ) -> Features:
     """Weighed features of renderings, as 8-bit images."""
-    return weigh(trunk(to_float(to_uint8(context.synthesize(w))).to(w.device)))
+    pixels = to_uint8(context.render(sources.w, sources.composition))
+    return weigh(trunk(to_float(pixels).to(sources.w.device)))
 
 
 @lru_cache(maxsize=2)

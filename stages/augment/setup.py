@@ -10,11 +10,13 @@ from torch import Tensor
 
 from pipeline.build import Build
 from pipeline.classifiers import LoadedClassifier, load_classifier
+from pipeline.composition import render
 from pipeline.config import digest_of
 from pipeline.directions import read_directions
 from pipeline.errors import PipelineError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import to_float
+from pipeline.latents import read_composition
 from pipeline.store import open_group
 from stages.augment.config import AugmentConfig
 from stages.augment.modes import MODES
@@ -100,11 +102,12 @@ def make_context(
     network = loaded.network
     return Context(
         map=network.map,
-        synthesize=network.synthesize,
+        render=lambda w, codes: render(network, w, codes),
         z_dim=network.z_dim,
         fine_layers=layers,
         pool=torch.from_numpy(pool),
         read_w=w_reader(build, device),
+        read_codes=lambda rows: read_composition(build, rows.numpy(), device),
         read_labels=lambda rows: labels[rows],
         read_images=lambda rows: read_pixels(build, [places[row] for row in rows.tolist()], device),
         num_classes=len(build.reader.classes),

@@ -169,7 +169,7 @@ class Augment:
     def fill(self, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context) -> None:
         """Make the variants at some places of a chunk, measure them, and write them to its columns."""
         rows, labels, numbers = (torch.from_numpy(columns[n][places]) for n in ("source", "label", "variant"))
-        sources = Sources(context.read_w(rows), rows, keys, labels, numbers)
+        sources = Sources(context.read_w(rows), rows, keys, labels, numbers, context.read_codes(rows))
         made = MODES[self.config.mode].load()(sources, context)
         mixup = MODES[self.config.mode].partners and "soft_label" in columns  # may go all the way to the partner
         bound = np.inf if mixup else unrelated_distance(self.generator, self.perceptual, sources.w.device.type)

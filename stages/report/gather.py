@@ -8,11 +8,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from pipeline import composition
 from pipeline.build import Build
 from pipeline.errors import BuildError, SampleError
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_uint8
-from pipeline.latents import generator_of
+from pipeline.latents import generator_of, read_composition
 from pipeline.ledger import data_digests
 from pipeline.seeds import torch_generator
 from pipeline.store import open_group, read_attributes, read_rows
@@ -86,7 +87,7 @@ def rows_of(
     table = []
     for row in rows:
         sample = samples.iloc[row]
-        reconstruction = render(generator, latents["w"][row][None])[0]
+        reconstruction = render(build, generator, latents["w"][row][None], np.array([row]))[0]
         try:
             original = build.reader.load(sample["source"]).pixels
         except SampleError:
@@ -120,10 +121,14 @@ def variants_of(build: Build, generator: str, name: str, row: int, count: int) -
     if len(places) == 0:
         return []
     group: Any = open_group(path)
-    return list(render(generator, group["w"].oindex[places]))
+    if "image" in group:  # pixels that no w+ renders
+        return list(np.asarray(group["image"].oindex[places]))
+    return list(render(build, generator, group["w"].oindex[places], columns["source"][places]))
 
 
-def render(generator: str, w: NDArray[np.float32]) -> Pixels:
-    """Render w+ [B, num_ws, w_dim] as uint8 [B, H, W, 3]."""
+def render(build: Build, generator: str, w: NDArray[np.float32], rows: NDArray[np.int64]) -> Pixels:
+    """Render w+ [B, num_ws, w_dim] of samples, with their codes, as uint8 [B, H, W, 3]."""
+    network = open_generator(generator).network
     with torch.inference_mode():
-        return to_uint8(open_generator(generator).network.synthesize(torch.from_numpy(np.asarray(w))))
+        codes = read_composition(build, rows)
+        return to_uint8(composition.render(network, torch.from_numpy(np.asarray(w)), codes))

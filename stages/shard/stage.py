@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.build import Build
+from pipeline.composition import render
 from pipeline.config import digest_of
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
 from pipeline.files import remove, write_bytes
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_uint8
+from pipeline.latents import read_composition
 from pipeline.ledger import Record, data_digests
 from pipeline.outputs import Output, file_output
 from pipeline.shards import shard_formats
@@ -163,7 +165,7 @@ class Shard:
                 w = read_scattered(path, "w", mine)
                 originals = self.originals(build, sources[facts["source"]], kind)
                 stored = originals if kind == "original" else facts.get("image")
-                images = self.synthesize(w) if stored is None else stored
+                images = self.render_pixels(build, w, facts["source"]) if stored is None else stored
                 soft = facts.get("soft_label", one_hot[labels[facts["source"]]])
                 for i, place in enumerate(places):
                     source, partner, variant = (int(facts[key][i]) for key in ("source", "partner", "variant"))
@@ -189,13 +191,16 @@ class Shard:
             return []
         return [build.reader.load(str(source)).pixels for source in sources]
 
-    def synthesize(self, w: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Render w+ [B, num_ws, w_dim] as pixels uint8 [B, H, W, 3]."""
+    def render_pixels(self, build: Build, w: NDArray[np.float32], sources: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Render w+ [B, num_ws, w_dim], with the codes of its samples, as pixels uint8 [B, H, W, 3]."""
         device = resolve_device(self.device)
         network = open_generator(self.generator, device.type).network
         with torch.inference_mode():
-            batches = torch.from_numpy(w).split(self.batch_size or RENDER_BATCH)
-            return np.concatenate([to_uint8(network.synthesize(batch.to(device))) for batch in batches])
+            parts = []
+            for rows in torch.arange(len(w)).split(self.batch_size or RENDER_BATCH):
+                codes = read_composition(build, sources[rows.numpy()], device)
+                parts.append(to_uint8(render(network, torch.from_numpy(w)[rows].to(device), codes)))
+            return np.concatenate(parts)
 
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
         """Delete files of another layout, write the indexes, the card, Croissant and, last, manifest.json."""

@@ -24,7 +24,8 @@ def context(tiny: Tiny, codes: Tensor, pool: list[int], config: AugmentConfig, *
     network = open_generator(str(tiny.generator)).network
     return Context(
         map=network.map,
-        synthesize=network.synthesize,
+        render=lambda w, codes: network.synthesize(w),
+        read_codes=lambda rows: None,
         z_dim=network.z_dim,
         fine_layers=(4, 5, 6, 7),
         pool=torch.tensor(pool),
@@ -158,7 +159,7 @@ def test_fgsm_is_one_step_of_the_whole_radius_along_the_sign(tiny: Tiny, codes: 
     made = MODES["om-adv"].load()(sources, everything)
     w = codes.clone().requires_grad_(True)
     assert everything.classify is not None
-    loss = torch.nn.functional.cross_entropy(everything.classify(everything.synthesize(w)), sources.labels)
+    loss = torch.nn.functional.cross_entropy(everything.classify(everything.render(w, None)), sources.labels)
     torch.autograd.backward(loss)
     assert w.grad is not None
     assert_same(made.w, codes + 0.1 * w.grad.sign())
@@ -169,7 +170,7 @@ def test_dmat_attacks_pixels_and_codes_by_turns(tiny: Tiny, codes: Tensor) -> No
     everything = attackable(tiny, codes, "dmat")
     made = MODES["dmat"].load()(sources, everything)
     assert made.images is not None
-    rendered = everything.synthesize(made.w).clamp(-1, 1)
+    rendered = everything.render(made.w, None).clamp(-1, 1)
     off = (made.images - rendered).abs().amax(dim=(1, 2, 3))
     moved = (made.w - codes).abs().amax(dim=(1, 2))
     even = sources.numbers == 0

@@ -70,7 +70,7 @@ MODES = {
     ),
     "natra-ol": ModeEntry(
         "stages.augment.modes.natra:NaTra",
-        "is natra on a single w+ code (NaTra-OL)",
+        "is natra on samples of a single code (NaTra-OL)",
         (*NATRA, "rho"),
         APT,
         attacks=True,

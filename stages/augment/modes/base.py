@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from pipeline.composition import Composition
 from pipeline.seeds import seed_of
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Sources:
         keys: what is unique to each variant; all its randomness comes from (seed, purpose, key).
         labels: int64 [B].
         numbers: which variant of its sample each one is, [B].
+        composition: the codes that belong to w, where samples have several.
     """
 
     w: Tensor
@@ -30,6 +32,7 @@ class Sources:
     keys: list[str]
     labels: Tensor
     numbers: Tensor
+    composition: Composition | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -37,7 +40,13 @@ class Sources:
     def at(self, places: Tensor) -> "Sources":
         """Some of them."""
         keys = [self.keys[i] for i in places.tolist()]
-        return Sources(self.w[places], self.rows[places], keys, self.labels[places], self.numbers[places])
+        return Sources(
+            self.w[places], self.rows[places], keys, self.labels[places], self.numbers[places], self.codes(places)
+        )
+
+    def codes(self, places: Tensor) -> Composition | None:
+        """The codes of some of them."""
+        return None if self.composition is None else self.composition.rows(places.to(self.w.device))
 
 
 @dataclass(frozen=True)
@@ -67,10 +76,11 @@ class Context:
 
     Attributes:
         map: z [B, z_dim] to w+ [B, num_ws, w_dim].
-        synthesize: w+ to images [B, 3, H, W] about [-1, 1].
+        render: w+ and the codes that belong to it to images [B, 3, H, W] about [-1, 1].
         fine_layers: layers that do not carry the label.
         pool: rows of all samples that may be a partner, [P].
         read_w: rows [B] to their w+ [B, num_ws, w_dim].
+        read_codes: rows [B] to the codes that belong to it, if there are any.
         read_labels: rows [B] to their labels [B].
         read_images: rows [B] to the samples' own pixels [B, 3, H, W] in [-1, 1].
         config: the settings, the mode's own numbers in place.
@@ -80,11 +90,12 @@ class Context:
     """
 
     map: Callable[[Tensor], Tensor]
-    synthesize: Callable[[Tensor], Tensor]
+    render: Callable[[Tensor, Composition | None], Tensor]
     z_dim: int
     fine_layers: tuple[int, ...]
     pool: Tensor
     read_w: Callable[[Tensor], Tensor]
+    read_codes: Callable[[Tensor], Composition | None]
     read_labels: Callable[[Tensor], Tensor]
     read_images: Callable[[Tensor], Tensor]
     num_classes: int

@@ -17,7 +17,7 @@ class Dmat:
         """Attack each half."""
         even, odd = (torch.nonzero(sources.numbers % 2 == rest).flatten() for rest in (0, 1))
         w, parts = sources.w.clone(), []
-        images = render(sources.w, context)
+        images = render(sources.w, sources, context)
         if len(even):
             mine = sources.at(even)
             made = pixel_attack(mine, context, images[even], "dmat image")
@@ -25,17 +25,19 @@ class Dmat:
             images[even] = made.images
             parts.append((even, made))
         if len(odd):
-            made = latent_attack(sources.at(odd), context, "dmat latent")
+            mine = sources.at(odd)
+            made = latent_attack(mine, context, "dmat latent")
             w[odd] = made.w
-            images[odd] = render(made.w, context)
+            images[odd] = render(made.w, mine, context)
             parts.append((odd, made))
         columns = {name: scattered(name, parts, len(sources)) for name in ("epsilon", "restarts")}
         return Variants(w, no_partner(sources), images, columns)
 
 
-def render(w: Tensor, context: Context) -> Tensor:
-    """Images [B, 3, H, W] in [-1, 1] of w+ [B, num_ws, w_dim]."""
-    return torch.cat([context.synthesize(part) for part in w.split(context.slots)]).clamp(-1, 1)
+def render(w: Tensor, sources: Sources, context: Context) -> Tensor:
+    """Images [B, 3, H, W] in [-1, 1] of the sources at w+ [B, num_ws, w_dim]."""
+    parts = torch.arange(len(w)).split(context.slots)
+    return torch.cat([context.render(w[part], sources.codes(part)) for part in parts]).clamp(-1, 1)
 
 
 def scattered(name: str, parts: list[tuple[Tensor, Variants]], count: int) -> Tensor:

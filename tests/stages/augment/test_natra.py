@@ -31,7 +31,8 @@ def natra(
     config = resolve(AugmentConfig(mode=mode, classifier="given", **changed))
     rows = torch.arange(len(thresholds))
     context = Context(
-        map=lambda z: z, synthesize=lambda w: w, z_dim=3, fine_layers=(1,), pool=rows, read_w=lambda r: w[r],
+        map=lambda z: z, render=lambda w, codes: w, read_codes=lambda r: None, z_dim=3,
+        fine_layers=(1,), pool=rows, read_w=lambda r: w[r],
         read_labels=lambda r: 0 * r, read_images=lambda r: w[r], num_classes=3, config=config, classify=classify,
         edits=edits, slots=64,
     )  # fmt: skip
