@@ -35,6 +35,11 @@ def generator_of(build: Build) -> str:
     return name
 
 
+def perceptual_of(build: Build) -> str:
+    """Name or path of the perceptual net that the samples were inverted with."""
+    return str(read_attributes(build.latents_path)["perceptual"])
+
+
 def read_composition(
     build: Build, rows: NDArray[np.int64], device: torch.device | str = "cpu"
 ) -> Composition | None:

@@ -28,7 +28,7 @@ def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name
     from pipeline.build import resolve_build
     from pipeline.errors import PipelineError
     from pipeline.execute import Execution
-    from pipeline.latents import check_name, generator_of, read_composition
+    from pipeline.latents import check_name, generator_of, perceptual_of, read_composition
     from pipeline.perceptual import load_perceptual
     from pipeline.run import run_stage
     from stages.augment.config import resolve
@@ -39,11 +39,7 @@ def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name
     config = resolve(config)
     build = resolve_build(run.dataset, run.build)
     generator = generator_of(build)
-    perceptual = perceptual or build.manifest.perceptual
-    if perceptual is None:
-        raise PipelineError(
-            f"dataset '{build.manifest.name}' names no perceptual net: name one with --perceptual, e.g. vgg16"
-        )
+    perceptual = perceptual or perceptual_of(build)
     load_perceptual(perceptual)
     if config.mode == "natra-ol" and read_composition(build, np.empty(0, np.int64)) is not None:
         raise PipelineError(

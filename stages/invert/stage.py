@@ -78,6 +78,7 @@ class Invert:
             "dataset": build.manifest.name,
             "generator": self.generator,
             "generator_sha256": open_generator(self.generator).sha256,
+            "perceptual": self.perceptual,
             "rows": "as in samples.parquet",
         }
         if self.config.codes > 1:

@@ -54,7 +54,7 @@ def test_the_whole_way(name: str, tmp_path: Path, tiny: Tiny) -> None:
     assert done.json["failed"] == 0
     for command in (
         ["augment", "--mode", "randmix", "--variants", "1", "--build", build, "--workers", "0"],
-        ["shard", "--variants", "randmix", "--build", build, "--workers", "0"],
+        ["shard", "--variants", "randmix", "--flagged", "--build", build, "--workers", "0"],
         ["verify", "--build", build],
     ):
         step = run_pipeline(*command)
