@@ -69,7 +69,7 @@ class Encoder(nn.Module):
             w_dim = state["mean_w"].shape[0]
             space = "w" if state["out.weight"].shape[0] == w_dim else "w+"
             encoder = cls(tuple(widths), num_ws, w_dim, space)
-            encoder.load_state_dict(dict(state))
+            encoder.load_state_dict({key: tensor.float() for key, tensor in state.items()})
         except (KeyError, RuntimeError, IndexError) as error:
             reason = " ".join(str(error).strip().splitlines()[:3])
             raise WeightsError(f"these are not the weights of an encoder for this generator: {reason}") from error

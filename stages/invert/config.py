@@ -29,7 +29,7 @@ class InvertConfig:
     mixing_weight: float = option(0.2, "weight of algorithm1's mixing loss (beta)", at_least=0)
     learning_rate: float = option(0.3, "step size of algorithm1's Adam", at_least=0, at_most=1e30)
     poor: float = option(
-        5.0,
+        7.0,
         "an image whose distance is this many robust deviations beyond the median is retried, then marked `poor`",
         at_least=0,
     )

@@ -163,7 +163,7 @@ def test_bad_images_among_good_ones(tmp_path: Path, tiny: Tiny) -> None:
 def test_what_is_poor_is_far_beyond_the_others() -> None:
     distances = np.exp(np.random.default_rng(0).normal(-5, 0.5, 200)).astype(np.float32)
     distances[[3, 70]] = 0.5
-    assert np.flatnonzero(is_poor(distances, 6.0)).tolist() == [3, 70]
+    assert np.flatnonzero(is_poor(distances, 7.0)).tolist() == [3, 70]
     assert not is_poor(distances[:8], 6.0).any()  # too few to tell
     assert not is_poor(np.full(100, np.nan, np.float32), 6.0).any()
 
@@ -180,7 +180,7 @@ def test_an_image_far_off_the_manifold_is_marked_and_kept_out_of_variants(tmp_pa
     manifest = write_manifest(tmp_path / "m.toml", name="m", format="folder", resolution=32, root="images")
     build = tmp_path / "b"
     networks = ["--generator", "color-digits", "--perceptual", "color-digits"]
-    invert = ["invert", "--dataset", manifest, "--build", build, *networks, "--steps", "15", "--workers", "0"]
+    invert = ["invert", "--dataset", manifest, "--build", build, *networks, "--steps", "30", "--workers", "0"]
     summary = run_pipeline(*invert, "--json").json
     assert (summary["poor"], summary["retried"]) == (1, 1)
     samples = open_build(build).samples()
