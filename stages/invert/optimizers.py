@@ -10,7 +10,7 @@ from torch import Tensor
 from stages.invert.preconditioner import Preconditioner
 
 HISTORY = 12  # pairs that L-BFGS remembers
-FIRST_STEP = 0.3  # length of the first step, in preconditioned coordinates
+FIRST_STEP = 0.06  # length of the first step, in preconditioned coordinates: it only feels for the curvature
 LOOKBACK = 5  # steps over which progress is judged
 BETAS = (0.65, 0.8)  # short memories: worth some dB at equal steps, once the coordinates are right
 DECAY_FROM = 0.5  # share of Adam's steps after which the step size falls linearly to zero

@@ -24,15 +24,16 @@ import json, resource, sys, time
 from pipeline.cli import main
 from stages.invert import fit
 spent = 0.0
-solve = fit.Fitter.solve
-def timed(self, *arguments):
-    global spent
-    began = time.perf_counter()
-    try:
-        return solve(self, *arguments)
-    finally:
-        spent += time.perf_counter() - began
-fit.Fitter.solve = timed
+def timed(method):
+    def wrapped(self, *arguments):
+        global spent
+        began = time.perf_counter()
+        try:
+            return method(self, *arguments)
+        finally:
+            spent += time.perf_counter() - began
+    return wrapped
+fit.Fitter.solve, fit.Fitter.starts = timed(fit.Fitter.solve), timed(fit.Fitter.starts)
 try:
     main(sys.argv[1:])
 except SystemExit as done:
@@ -52,7 +53,7 @@ def invert(build: Path, *arguments: str) -> dict[str, float]:
 
 
 def bench_overhead_share() -> Measured:
-    """All but the solver (reading, measuring, PNG, Zarr, ledger) as a share of a run in one process."""
+    """All but encoder and solver (opening, reading, measuring, Zarr, ledger) as a share of a run in one process."""
     with tempfile.TemporaryDirectory() as folder:
         found = invert(
             Path(folder) / "b", "--dataset", "color-digits", "--limit", str(OVERHEAD_DIGITS), "--workers", "0"
