@@ -113,7 +113,18 @@ def finished_build(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path
         tiny.invert(build),
         ["augment", "--build", build, "--mode", "randmix", "--variants", "2", "--workers", "0"],
         ["augment", "--build", build, "--mode", "mix", "--variants", "1", "--workers", "0"],
-        ["shard", "--build", build, "--variants", "randmix,mix", "--samples-per-shard", "40", "--workers", "0"],
+        [
+            "shard",
+            "--build",
+            build,
+            "--variants",
+            "randmix,mix",
+            "--flagged",
+            "--samples-per-shard",
+            "40",
+            "--workers",
+            "0",
+        ],
     ):
         done = run_pipeline(*arguments)
         assert done.code == 0, done.err

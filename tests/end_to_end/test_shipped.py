@@ -61,6 +61,7 @@ def judge() -> torch.nn.Module:
     return train_classifier(images, labels, 10, epochs=12, seed=0, free_colours=True)
 
 
+@pytest.mark.slow
 def test_the_generator_draws_all_ten_digits(judge: torch.nn.Module) -> None:
     network = load_generator("color-digits")
     z = torch.randn(512, network.z_dim, generator=torch.Generator().manual_seed(1))

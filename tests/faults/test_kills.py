@@ -33,7 +33,7 @@ def undisturbed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return tree_digest(build, ARRAYS)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_the_driver_dies(tmp_path: Path, tiny: Tiny, undisturbed: dict[str, str], workers: int) -> None:
     build = tmp_path / "b"
     arguments = [*PIPELINE, *tiny.invert(build, limit=LIMIT, steps=STEPS, workers=workers)]
@@ -65,6 +65,7 @@ def test_a_worker_dies(tmp_path: Path, tiny: Tiny, undisturbed: dict[str, str]) 
     assert tree_digest(build, ARRAYS) == undisturbed
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_is_done(tmp_path: Path, tiny: Tiny, undisturbed: dict[str, str]) -> None:
     build = tmp_path / "b"
     arguments = [*PIPELINE, *tiny.invert(build, limit=LIMIT, steps=STEPS)]

@@ -201,6 +201,7 @@ def test_done_is_done_and_other_settings_are_named(tiny: Tiny, build: Path) -> N
     assert read_directions(open_build(build), "again").scored_step == 1.0
 
 
+@pytest.mark.slow
 def test_umap_from_end_to_end(tiny: Tiny, build: Path) -> None:
     done = directions(build, tiny, "--typical", "2", "--json")
     assert done.code == 0, done.err

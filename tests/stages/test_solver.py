@@ -144,4 +144,5 @@ def test_preconditioned_coordinates_are_well_conditioned(space: str, codes: int)
     before, after = (sum(even(change, row) for row in range(rows)) for change in (plain, basis))
     assert after > 1.3 * before
     u, g = torch.randn(3, rows * dim), torch.randn(3, rows, dim)
-    torch.testing.assert_close((basis.to_theta(u) * g).sum(), (u * basis.to_u(g)).sum())  # adjoint to each other
+    adjoint = (basis.to_theta(u) * g).sum(), (u * basis.to_u(g)).sum()
+    torch.testing.assert_close(*adjoint, rtol=1e-3, atol=1e-3)

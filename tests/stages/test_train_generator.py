@@ -34,6 +34,7 @@ def train(build: Path, images: int, *extra: str) -> Finished:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_stopped_run_repeats_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(tmp_path / "whole", 96, "--json")
     assert whole.code == 0, whole.err
