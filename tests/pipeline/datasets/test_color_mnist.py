@@ -18,7 +18,9 @@ TRAIN, TEST = 1200, 300
 def write_idx(path: Path, array: np.ndarray, zipped: bool = True) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     data = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
-    (path.with_name(path.name + ".gz") if zipped else path).write_bytes(gzip.compress(data) if zipped else data)
+    (path.with_name(path.name + ".gz") if zipped else path).write_bytes(
+        gzip.compress(data, mtime=0) if zipped else data
+    )
 
 
 def write_mnist(root: Path, folder: str = "", zipped: bool = True) -> Path:
@@ -116,7 +118,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         (b"<html>404</html>", "cannot be read|not an IDX file"),
         (struct.pack(">HBBI", 0, 13, 1, 4) + bytes(16), "not an IDX file of unsigned bytes"),
         (struct.pack(">HBBI", 0, 8, 1, TEST) + bytes(9), f"holds 9 bytes instead of {TEST}"),
-        (gzip.compress(bytes(99))[:20], "cannot be read"),
+        (gzip.compress(bytes(99), mtime=0)[:20], "cannot be read"),
         (struct.pack(">HBBI", 0, 8, 1, 3) + bytes(3), "not images and labels of MNIST"),
     ],
 )
