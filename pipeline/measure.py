@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline.devices import use_one_thread
-from pipeline.generators import LoadedGenerator
+from pipeline.generators.layered import LayeredGenerator
 from pipeline.perceptual import PerceptualNet
 
 REPEATS = 3
@@ -26,10 +26,9 @@ class Rates:
     render: float
 
 
-def measure_rates(generator: LoadedGenerator, perceptual: PerceptualNet, device: torch.device) -> Rates:
+def measure_rates(network: LayeredGenerator, perceptual: PerceptualNet, device: torch.device) -> Rates:
     """Time some steps of each kind as a worker would do them, on random latents."""
     use_one_thread()
-    network = generator.network
     batch = 32 if network.resolution <= 64 else 4
     c = torch.zeros(batch, network.c_dim, device=device) if network.c_dim else None
     with torch.no_grad():

@@ -90,6 +90,15 @@ class Tiny:
             "--chunk-size", "16", "--steps", str(steps), "--workers", str(workers), *extra,
         ]  # fmt: skip
 
+    def whole_way(self, build: Path) -> list[list[str]]:
+        """Commands from images to shards, without `--workers`; random networks' variants are flagged, and kept."""
+        return [
+            self.invert(build)[:-2],
+            ["augment", "--build", str(build), "--mode", "randmix", "--variants", "2"],
+            ["augment", "--build", str(build), "--mode", "mix", "--variants", "1"],
+            ["shard", "--build", str(build), "--variants", "randmix,mix", "--samples-per-shard", "40", "--flagged"],
+        ]
+
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
@@ -109,24 +118,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 def finished_build(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A build that went the whole way: 48 digits, randmix and mix variants, shards. Tests only read it."""
     build = tmp_path_factory.mktemp("builds") / "digits"
-    for arguments in (
-        tiny.invert(build),
-        ["augment", "--build", build, "--mode", "randmix", "--variants", "2", "--workers", "0"],
-        ["augment", "--build", build, "--mode", "mix", "--variants", "1", "--workers", "0"],
-        [
-            "shard",
-            "--build",
-            build,
-            "--variants",
-            "randmix,mix",
-            "--flagged",
-            "--samples-per-shard",
-            "40",
-            "--workers",
-            "0",
-        ],
-    ):
-        done = run_pipeline(*arguments)
+    for arguments in tiny.whole_way(build):
+        done = run_pipeline(*arguments, "--workers", "0")
         assert done.code == 0, done.err
     return build
 

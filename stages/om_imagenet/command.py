@@ -65,7 +65,7 @@ def command(
             + (", or --train to train one first" if generator is None else "")
         )
     if dry_run:
-        return show_plan(name, label, generator, perceptual, config, run)
+        return show_plan(name, label, generator, perceptual, config, run, train)
 
     where = ["--dataset", name, "--build", str(root)]
     chosen = ["--label", label] if label else []
@@ -131,18 +131,25 @@ def summary_of(root: Any, summaries: dict[str, Any]) -> dict[str, Any]:
 
 
 def show_plan(
-    name: str, label: str | None, generator: str, perceptual: str, config: OmImageNetConfig, run: RunOptions
+    name: str,
+    label: str | None,
+    generator: str,
+    perceptual: str,
+    config: OmImageNetConfig,
+    run: RunOptions,
+    train: bool,
 ) -> dict[str, Any]:
     """Print what each stage will take."""
     from pipeline.datasets import load_dataset
     from pipeline.devices import resolve_device
     from stages.om_imagenet.plan import plan_build
 
-    _, reader = load_dataset(name, label)
+    manifest, reader = load_dataset(name, label)
     table = reader.scan().head(run.limit) if run.limit else reader.scan()
     plans = plan_build(
         table, reader, generator, perceptual,
         steps=config.steps, formats=config.format.split(","), device=run.device,
+        train_resolution=manifest.resolution if train else None,
     )  # fmt: skip
     device = resolve_device(run.device).type
     unit = "GPU-hours" if device == "cuda" else "core-hours"
@@ -153,10 +160,10 @@ def show_plan(
         return content
     counts = ", ".join(f"{count:,} {split}" for split, count in splits.items())
     click.echo(f"{name}: {counts}; measured on {device}, for one worker\n")
-    click.echo(f"{'stage':<10}{'samples':>10}{'steps':>14}{'bytes':>12}{unit:>13}")
+    click.echo(f"{'stage':<16}{'samples':>10}{'steps':>14}{'bytes':>12}{unit:>13}")
     for plan in plans:
         hours = "?" if plan.hours is None else f"{plan.hours:.2f}"
-        click.echo(f"{plan.stage:<10}{plan.samples:>10,}{plan.steps:>14,}{plan.bytes / 2**30:>8.2f} GiB{hours:>13}")
+        click.echo(f"{plan.stage:<16}{plan.samples:>10,}{plan.steps:>14,}{plan.bytes / 2**30:>8.2f} GiB{hours:>13}")
     for note in dict.fromkeys(plan.note for plan in plans if plan.note):
         click.echo(f"\nNot measured: {note}")
     click.echo("\nNothing was written. Without --dry-run this begins; stopped, it goes on.")

@@ -1,18 +1,23 @@
 """What a build will take, before it begins: samples, steps, bytes and hours of each stage."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
+import torch
 
 from pipeline.datasets import DatasetReader
-from pipeline.devices import resolve_device
+from pipeline.devices import resolve_device, use_one_thread
 from pipeline.errors import ManifestError, SampleError, WeightsError
 from pipeline.generators import open_generator
+from pipeline.generators.layered import LayeredGenerator
 from pipeline.images import encode_png
-from pipeline.measure import Rates, measure_rates
+from pipeline.measure import Rates, measure_rates, seconds_of
 from pipeline.perceptual import load_perceptual
+from stages.train_generator.config import TrainGeneratorConfig
+from stages.train_generator.training import Trainer
 
 PROBED = 8  # images encoded to learn how large a PNG is
 FLOAT = 4
@@ -46,9 +51,16 @@ def plan_build(
     steps: int,
     formats: Sequence[str],
     device: str,
+    train_resolution: int | None = None,
 ) -> list[StagePlan]:
-    """Plan inversion and shards of a sample table."""
-    rates, note, latent_bytes = machine(generator, perceptual, device)
+    """Plan inversion and shards of a sample table; and the training of a generator, if a resolution is given."""
+    where = resolve_device(device)
+    plans = []
+    untrained = None
+    if train_resolution is not None:
+        trained, untrained = plan_training(TrainGeneratorConfig(), train_resolution, where)
+        plans.append(trained)
+    rates, note, latent_bytes = machine(untrained or generator, perceptual, where)
     png, pixels = image_bytes(table, reader)
     samples = len(table)
     invert_hours = None if rates is None else samples * steps * rates.gradient_step / 3600
@@ -57,20 +69,47 @@ def plan_build(
     per_sample = {"dmat": FLOAT * pixels + latent_bytes}
     shard_bytes = sum(per_sample.get(name, 2 * png + latent_bytes + SHARD_OVERHEAD) for name in formats)
     return [
+        *plans,
         StagePlan("invert", samples, samples * steps, samples * (latent_bytes + 2 * pixels), invert_hours, note),
         StagePlan("shard", samples, samples, samples * shard_bytes, shard_hours, note),
     ]
 
 
-def machine(generator: str, perceptual: str, device: str) -> tuple[Rates | None, str, int]:
+def plan_training(
+    config: TrainGeneratorConfig, resolution: int, device: torch.device
+) -> tuple[StagePlan, LayeredGenerator]:
+    """Plan the training of a generator by timing some of its steps; return the untrained network, too."""
+    use_one_thread()
+    batch = config.train_batch if resolution <= 64 or device.type == "cuda" else 4
+    trainer = Trainer(replace(config, train_batch=batch), resolution, device)
+    images = torch.randint(256, (batch, resolution, resolution, 3), dtype=torch.uint8)
+
+    def step(number: int) -> None:
+        trainer.step = number
+        trainer.train_step(images)
+
+    penalised, plain = (seconds_of(partial(step, n), device) for n in (0, 1))  # R1 is due at step 0
+    seconds = config.images / batch * (plain + (penalised - plain) / config.r1_interval)
+    weights = [sum(value.numel() for value in net.state_dict().values()) for net in trainer.networks.values()]
+    moments = [2 * sum(p.numel() for group in o.param_groups for p in group["params"])
+               for o in trainer.optimizers.values()]  # fmt: skip
+    plan = StagePlan(
+        "train-generator", config.images, config.images // config.train_batch, FLOAT * sum(weights + moments),
+        seconds / 3600,
+    )  # fmt: skip
+    return plan, trainer.G_ema
+
+
+def machine(
+    generator: str | LayeredGenerator, perceptual: str, device: torch.device
+) -> tuple[Rates | None, str, int]:
     """Rates of this machine, or why they are not known; and the bytes of one w+."""
-    where = resolve_device(device)
     try:
-        loaded = open_generator(generator, where.type)
-        rates = measure_rates(loaded, load_perceptual(perceptual, where.type), where)
+        network = open_generator(generator, device.type).network if isinstance(generator, str) else generator
+        rates = measure_rates(network, load_perceptual(perceptual, device.type), device)
     except (ManifestError, WeightsError) as error:
         return None, str(error), 18 * 512 * FLOAT
-    return rates, "", loaded.network.num_ws * loaded.network.w_dim * FLOAT
+    return rates, "", network.num_ws * network.w_dim * FLOAT
 
 
 def image_bytes(table: pd.DataFrame, reader: DatasetReader) -> tuple[int, int]:

@@ -11,12 +11,7 @@ ARRAYS = ("latents.zarr/**/*", "samples.parquet", "variants/**/*", "shards/*/wds
 
 def go_the_whole_way(tiny: Tiny, build: Path, *where: str) -> dict[str, str]:
     """Invert, mix and shard; return the digests of all data."""
-    for arguments in (
-        tiny.invert(build)[:-2],
-        ["augment", "--build", build, "--mode", "randmix", "--variants", "2"],
-        ["augment", "--build", build, "--mode", "mix", "--variants", "1"],
-        ["shard", "--build", build, "--variants", "randmix,mix", "--samples-per-shard", "40"],
-    ):
+    for arguments in tiny.whole_way(build):
         done = run_pipeline(*arguments, *where)
         assert done.code == 0, done.err
     return tree_digest(build, ARRAYS)

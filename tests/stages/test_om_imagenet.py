@@ -104,6 +104,19 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, picture
     assert "hours" in shown.out
 
 
+def test_a_dry_run_plans_the_training_too(tmp_path: Path, pictures: Path, tiny: Tiny) -> None:
+    done = run_pipeline(
+        "build-om-imagenet", "--dataset", pictures, "--perceptual", tiny.perceptual, "--train", "--dry-run", "--json",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    trained, inverted, _ = json.loads(done.out)["stages"]
+    assert trained["stage"] == "train-generator"
+    assert trained["steps"] == 10_000
+    assert trained["hours"] > inverted["hours"] > 0  # the latter with the network that would be trained
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Path) -> None:
     monkeypatch.setenv("ONMANIFOLD_DATA", str(tmp_path))
     monkeypatch.setenv("ONMANIFOLD_WEIGHTS", str(tmp_path))

@@ -77,8 +77,8 @@ def test_changed_latents_make_later_stages_stale(
     assert 0 < redone["computed"] < redone["done"]  # only the chunks whose samples changed
     mix = ["augment", "--build", build, "--mode", "mix", "--variants", "1", "--workers", "0", "--json"]
     assert run_pipeline(*mix).json["computed"] == 1400  # any sample may be a partner
-    shard = ["shard", "--build", build, "--variants", "randmix,mix", "--samples-per-shard", "40", "--workers", "0"]
-    assert run_pipeline(*shard).code == 0
+    shard = ["shard", "--build", build, "--variants", "randmix,mix", "--samples-per-shard", "40", "--flagged"]
+    assert run_pipeline(*shard, "--workers", "0").code == 0
     assert run_pipeline("verify", "--build", build).code == 0
 
 
