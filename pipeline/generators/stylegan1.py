@@ -79,6 +79,11 @@ class StyleGAN1(LayeredGenerator):
             "mapping_layers": len(numbers(r"mapping\.dense(\d+)\.", state)),
         }
 
+    @property
+    def mean_w(self) -> Tensor:
+        """The tracked mean of w [w_dim], which truncation moves to."""
+        return self.truncation.w_avg
+
     def map(
         self,
         z: Tensor,

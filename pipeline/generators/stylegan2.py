@@ -240,6 +240,11 @@ class StyleGAN2(LayeredGenerator):
             "mapping_layers": len(numbers(r"mapping\.fc(\d+)\.", state)),
         }
 
+    @property
+    def mean_w(self) -> Tensor:
+        """The tracked mean of w [w_dim], which truncation moves to."""
+        return self.mapping.w_avg
+
     def map(
         self,
         z: Tensor,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline.seeds import normal_rows, seed_of
 from stages.augment.ascent import Attack, Outcome, Start, ascend
+from stages.augment.held import HeldLayers
 from stages.augment.modes.base import Context, Sources, Variants, no_partner, replace_layers
 
 
@@ -98,6 +99,10 @@ class MixAttack:
     def __post_init__(self) -> None:
         self.shape = tuple(self.sources.w.shape[1:])
         self.steps, self.attempts = self.context.config.attack_steps, self.context.config.restarts
+        first, generator = min(self.context.fine_layers), self.context.generator
+        self.held = None
+        if generator is not None and first > 0 and self.sources.composition is None:
+            self.held = HeldLayers(generator, lambda items: self.sources.w[items], first)
 
     def begin(self, items: Tensor, attempts: list[int]) -> Start:
         """Mix map(z) of a typical z in; only the fine layers may move (lines 4 and 5)."""
@@ -111,6 +116,8 @@ class MixAttack:
 
     def images(self, x: Tensor, items: Tensor) -> Tensor:
         """dec(w_coarse, w_fine)."""
+        if self.held is not None:
+            return self.held.render(x, items)
         return self.context.render(x, self.sources.codes(items))
 
 

@@ -115,6 +115,7 @@ def make_context(
         classify=None if classifier is None else classifier.network,
         edits=open_edits(config, build, loaded),
         slots=slots,
+        generator=network,
     )
 
 

@@ -1,1 +1,1 @@
-"""Train a StyleGAN2 on a dataset: the generator every later stage inverts into."""
+"""Train a StyleGAN on a dataset: the generator every later stage inverts into."""

@@ -27,7 +27,7 @@ def command(
     as_json: bool,
     config: TrainGeneratorConfig,
 ) -> dict[str, Any]:
-    """Train a StyleGAN2 on a dataset's training split.
+    """Train a StyleGAN on a dataset's training split.
 
     Writes BUILD/generator: weights with a manifest, sample grids, and how good they were while it trained.
     Stopped, it goes on from the last snapshot.

@@ -10,6 +10,11 @@ from pipeline.errors import PipelineError
 class TrainGeneratorConfig:
     """Defaults are those of the shipped color-digits generator."""
 
+    family: str = option(
+        "stylegan2",
+        "network: `stylegan2`; or `stylegan1`, whose normalisation leaves global colour to the finest layers",
+        choices=("stylegan2", "stylegan1"),
+    )
     images: int = option(320_000, "real images shown to the discriminator in all")
     channels: str = option("", "feature channels from 4x4 up to the full resolution; empty: by resolution")
     discriminator_channels: str = option(
@@ -24,13 +29,22 @@ class TrainGeneratorConfig:
     )
     r1_gamma: float = option(0.3, "weight of the R1 gradient penalty")
     r1_interval: int = option(16, "steps from one R1 penalty to the next")
-    style_mixing: float = option(0.9, "probability that an image is rendered from two w")
+    style_mixing: float = option(
+        0.9,
+        "probability that an image is rendered from two w; 0 where mixed images would break a link between coarse "
+        "and fine that all real images have, as class and colour in a biased set",
+        at_least=0,
+        at_most=1,
+    )
     ema_half_life: int = option(10_000, "images after which an old weight counts half in the average")
     augment: float = option(
         0.7,
         "probability that the discriminator sees an image (real or generated) turned, scaled and shifted",
         at_least=0,
         at_most=0.9,
+    )
+    fine_layers: int = option(
+        3, "how many of the finest layers the manifest declares free of the label; measure it", at_least=1
     )
     mirror: bool = option(False, "show half of the real images mirrored (faces yes, digits no)")
     snapshot: int = option(10_000, "images from one checkpoint, sample grid and quality measure to the next")
@@ -50,7 +64,7 @@ def channel_counts(config: TrainGeneratorConfig, resolution: int) -> tuple[list[
     sizes = [4 << i for i in range((resolution // 4).bit_length())]
     if sizes[-1] != resolution:
         raise PipelineError(
-            f"a StyleGAN2 renders 4, 8, 16, … pixels, and the dataset's images have {resolution}: "
+            f"a StyleGAN renders 4, 8, 16, … pixels, and the dataset's images have {resolution}: "
             f"set 'resolution' in its manifest to a power of two"
         )
     if resolution <= 32:

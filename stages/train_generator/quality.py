@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.classifiers.base import classify
 from pipeline.classifiers.judge import train_classifier
 from pipeline.classifiers.vgg5 import TruncatedVGG
-from pipeline.generators.stylegan2 import StyleGAN2
+from pipeline.generators import Generator
 from pipeline.seeds import torch_generator
 
 
@@ -57,7 +57,7 @@ class Judge:
         return torch.cat([self.model.features(batch) for batch in images.split(256)])
 
     @torch.inference_mode()
-    def measure(self, generator: StyleGAN2, device: torch.device) -> Quality:
+    def measure(self, generator: Generator, device: torch.device) -> Quality:
         """Judge images of z drawn from the seed."""
         z = torch.randn(self.count, generator.z_dim, generator=torch_generator(self.seed, "judge z"))
         images = torch.cat(

@@ -19,8 +19,6 @@ from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import Judge
 from stages.train_generator.training import Trainer
 
-FINE_LAYERS = 3  # what did well for color-digits; measure it for other data (docs/results.md)
-
 
 def train(
     config: TrainGeneratorConfig,
@@ -94,12 +92,12 @@ def write_manifest(folder: Path, dataset: str, resolution: int, config: TrainGen
     weights = folder / "generator.safetensors"
     content = {
         "name": f"{Path(dataset).stem}-trained",
-        "description": f"StyleGAN2 trained on the training split of {dataset}",
-        "family": "stylegan2",
+        "description": f"{config.family} trained on the training split of {dataset}",
+        "family": config.family,
         "weights": weights.name,
         "sha256": sha256_file(weights),
         "resolution": resolution,
-        "fine_layers": list(range(2 * resolution.bit_length() - 4))[-FINE_LAYERS:],
+        "fine_layers": list(range(2 * resolution.bit_length() - 4))[-config.fine_layers :],
         "command": f"pipeline train-generator --dataset {dataset}{changed_options(config)}",
     }
     path = folder / "generator.toml"

@@ -1,4 +1,4 @@
-"""StyleGAN2's training: non-saturating logistic loss, lazy R1, style mixing, averaged weights.
+"""StyleGAN's training as of its second version: non-saturating loss, lazy R1, style mixing, averaged weights.
 
 Every random draw of a step comes from (seed, step), so that a resumed run repeats an undisturbed one.
 """
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.devices import channels_last
+from pipeline.generators.stylegan1 import StyleGAN1
 from pipeline.generators.stylegan2 import StyleGAN2
 from pipeline.seeds import seed_of, torch_generator
 from stages.train_generator.config import TrainGeneratorConfig, channel_counts
@@ -21,15 +22,10 @@ class Trainer:
 
     def __init__(self, config: TrainGeneratorConfig, resolution: int, device: torch.device):
         channels, discriminator_channels = channel_counts(config, resolution)
-        resolutions = [4 << i for i in range(len(channels))]
         self.config, self.device, self.step = config, device, 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            sizes = dict(zip(resolutions, channels, strict=True))
-            self.G, self.G_ema = (
-                StyleGAN2(resolution, sizes, config.z_dim, config.z_dim, mapping_layers=config.mapping_layers)
-                for _ in range(2)
-            )
+            self.G, self.G_ema = (untrained(config, channels) for _ in range(2))
             self.D = Discriminator(discriminator_channels)
         self.G_ema.load_state_dict(self.G.state_dict())
         self.G_ema.requires_grad_(False)
@@ -113,7 +109,7 @@ class Trainer:
         cutoff[unmixed] = self.G.num_ws
         w = self.G.map(z[0])
         with torch.no_grad():
-            self.G.mapping.w_avg.lerp_(w[:, 0].mean(dim=0), 0.005)
+            self.G.mean_w.lerp_(w[:, 0].mean(dim=0), 0.005)
         layer = torch.arange(self.G.num_ws)
         keep = (layer[None] < cutoff[:, None])[:, :, None].to(self.device)
         return self.G.synthesize(torch.where(keep, w, self.G.map(z[1])), noise="random")
@@ -134,6 +130,14 @@ class Trainer:
         torch._foreach_lerp_(averages, currents, 1 - decay)
         for average, current in zip(self.G_ema.buffers(), self.G.buffers(), strict=True):
             average.copy_(current)
+
+
+def untrained(config: TrainGeneratorConfig, channels: list[int]) -> StyleGAN1 | StyleGAN2:
+    """A generator with random weights; `channels` from 4x4 up."""
+    if config.family == "stylegan1":
+        return StyleGAN1(channels, config.z_dim, config.z_dim, config.mapping_layers)
+    sizes = {4 << i: count for i, count in enumerate(channels)}
+    return StyleGAN2(max(sizes), sizes, config.z_dim, config.z_dim, mapping_layers=config.mapping_layers)
 
 
 def augment(images: Tensor, probability: float, rng: torch.Generator) -> Tensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from pipeline.devices import use_one_thread
+from tests.benchmarks.adversarial import bench_advmix_vs_loop
 from tests.benchmarks.inversion import (
     bench_invert_vs_big_batch,
     bench_invert_vs_reference_100,
@@ -36,6 +37,7 @@ BENCHMARKS = (
     bench_overhead_share,
     bench_memory_growth,
     bench_two_workers,
+    bench_advmix_vs_loop,
     bench_allocator,
     bench_modulation,
     bench_batch,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.composition import Composition
+from pipeline.generators import Generator
 from pipeline.seeds import seed_of
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Context:
         classify: images [B, 3, H, W] to logits [B, num_classes], where a classifier is given.
         edits: the label-irrelevant edits, where the mode wants them.
         slots: images computed at once.
+        generator: what `map` and `render` are of, for those that render from a layer on.
     """
 
     map: Callable[[Tensor], Tensor]
@@ -103,6 +105,7 @@ class Context:
     classify: Callable[[Tensor], Tensor] | None = None
     edits: tuple[Edit, ...] = ()
     slots: int = 64
+    generator: Generator | None = None
 
     def seeds(self, purpose: str, keys: list[str]) -> list[int]:
         """One seed for each variant."""

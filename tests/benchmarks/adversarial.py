@@ -1,0 +1,149 @@
+"""Adversarial variants against the loop that one would write down: a sample at a time, as a paper lists it."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.build import create_build
+from pipeline.classifiers import classify
+from pipeline.classifiers.judge import train_classifier
+from pipeline.datasets.loading import load_split
+from pipeline.generators import open_generator
+from pipeline.generators.layered import LayeredGenerator
+from pipeline.images import to_float
+from pipeline.seeds import normal_rows, torch_generator
+from stages.augment.attacks import MixAttack, attacked, attempt_seeds, latent_attack, typical, uniform_in_box
+from stages.augment.config import AugmentConfig, resolve
+from stages.augment.modes.base import Context, Sources, replace_layers
+from tests.benchmarks.timing import Measured, seconds
+
+SAMPLES = 128
+SETTINGS = {"advmix": {"restarts": 10}, "om-adv": {}}
+
+
+@dataclass(frozen=True)
+class Arena:
+    """A generator, a classifier of biased colours, and codes whose images it recognises."""
+
+    network: LayeredGenerator
+    classifier: nn.Module
+    sources: Sources
+
+    def context(self, mode: str) -> Context:
+        """What `pipeline augment` would hand to a mode."""
+        config = resolve(AugmentConfig(mode=mode, classifier="given", **SETTINGS[mode]))
+        w = self.sources.w
+        return Context(
+            map=self.network.map,
+            render=lambda x, codes: self.network.synthesize(x),
+            z_dim=self.network.z_dim,
+            fine_layers=open_generator("color-digits").fine_layers,
+            pool=self.sources.rows,
+            read_w=lambda rows: w[rows],
+            read_codes=lambda rows: None,
+            read_labels=lambda rows: self.sources.labels[rows],
+            read_images=lambda rows: self.network.synthesize(w[rows]),
+            num_classes=10,
+            config=config,
+            classify=self.classifier,
+            generator=self.network,
+        )
+
+
+def make_arena(folder: str) -> Arena:
+    """Train the classifier for a few epochs on the digits as they are, and draw codes."""
+    pixels, labels = load_split(create_build(Path(folder) / "digits", "color-digits"), "train")
+    classifier = train_classifier(
+        to_float(pixels), torch.from_numpy(labels), 10, epochs=6, seed=0, free_colours=False
+    )
+    network = open_generator("color-digits").network
+    with torch.inference_mode():
+        w = network.map(torch.randn(4 * SAMPLES, network.z_dim, generator=torch_generator(0, "arena"))).clone()
+        logits = classify(classifier, network.synthesize(w))
+        sure = logits.amax(dim=1).argsort(descending=True)[: 2 * SAMPLES : 2]
+    rows = torch.arange(SAMPLES)
+    found = logits.argmax(dim=1)[sure].clone()
+    sources = Sources(w[sure].clone(), rows, [f"digit-{i}/0" for i in range(SAMPLES)], found, 0 * rows)
+    return Arena(network, classifier, sources)
+
+
+def advmix_loop(arena: Arena, context: Context) -> Tensor:
+    """Algorithm 2 of AdvMix, one sample after the other; return which were misclassified [N]."""
+    config, sources, fine = context.config, arena.sources, context.fine_layers
+    step = config.epsilon / min(4, config.attack_steps)
+    fooled = torch.zeros(len(sources), dtype=torch.bool)
+    for i in range(len(sources)):
+        item, w, label = torch.tensor([i]), sources.w[i : i + 1], sources.labels[i : i + 1]
+        for restart in range(config.restarts):
+            z = normal_rows((context.z_dim,), attempt_seeds(context, "advmix", sources, item, [restart]))
+            x = start = replace_layers(w, arena.network.map(typical(z, config.typical)), fine)
+            for taken in range(config.attack_steps + 1):
+                x = x.detach().requires_grad_(True)
+                logits = arena.classifier(arena.network.synthesize(x))
+                if logits.argmax() != label:
+                    fooled[i] = True
+                    break
+                if taken < config.attack_steps:
+                    (gradient,) = torch.autograd.grad(F.cross_entropy(logits, label), x)
+                    moved = x.detach() + step * gradient.sign()
+                    near = torch.minimum(torch.maximum(moved, start - config.epsilon), start + config.epsilon)
+                    x = replace_layers(w, near, fine)
+            if fooled[i]:
+                break
+    return fooled
+
+
+def om_pgd_loop(arena: Arena, context: Context) -> Tensor:
+    """OM-PGD, one sample after the other; return which were misclassified at the end [N]."""
+    config, sources = context.config, arena.sources
+    step = config.epsilon / min(4, config.attack_steps)
+    fooled = torch.zeros(len(sources), dtype=torch.bool)
+    for i in range(len(sources)):
+        w, label = sources.w[i : i + 1], sources.labels[i : i + 1]
+        x = uniform_in_box(w, config.epsilon, attempt_seeds(context, "om-adv", sources, torch.tensor([i]), [0]))
+        for _ in range(config.attack_steps):
+            x = x.detach().requires_grad_(True)
+            loss = F.cross_entropy(arena.classifier(arena.network.synthesize(x)), label)
+            (gradient,) = torch.autograd.grad(loss, x)
+            moved = x.detach() + step * gradient.sign()
+            x = torch.minimum(torch.maximum(moved, w - config.epsilon), w + config.epsilon)
+        with torch.no_grad():
+            fooled[i] = arena.classifier(arena.network.synthesize(x)).argmax() != label
+    return fooled
+
+
+def ours(arena: Arena, context: Context) -> Tensor:
+    """What the mode makes of all samples; return which it says were misclassified [N]."""
+    if context.config.mode == "advmix":
+        return attacked(arena.sources, context, MixAttack(arena.sources, context)).fooled
+    w = latent_attack(arena.sources, context, "om-adv").w
+    with torch.no_grad():
+        return arena.classifier(arena.network.synthesize(w)).argmax(dim=1) != arena.sources.labels
+
+
+def bench_advmix_vs_loop() -> Measured:
+    """Variants a second, of AdvMix and of OM-PGD, against the plain loops; the smaller of the two ratios."""
+    with tempfile.TemporaryDirectory() as folder:
+        arena = make_arena(folder)
+    loops = {"advmix": advmix_loop, "om-adv": om_pgd_loop}
+    ratios, quality, told = {}, {}, {}
+    for mode, loop in loops.items():
+        context = arena.context(mode)
+        for name, run in (("ours", ours), ("loop", loop)):
+            quality[f"{mode} fooled, {name}"] = float(run(arena, context).float().mean())
+        fast = seconds(lambda: ours(arena, context), 3)  # noqa: B023
+        slow = seconds(lambda: loop(arena, context), 1)  # noqa: B023
+        ratios[mode], told[mode] = slow / fast, (SAMPLES / fast, SAMPLES / slow)
+    least = min(ratios, key=lambda mode: ratios[mode])
+    return Measured(
+        "advmix_vs_loop",
+        ratios[least],
+        ", ".join(f"{mode} {fast:.0f} a second" for mode, (fast, _) in told.items()),
+        "a sample at a time " + ", ".join(f"{slow:.1f}" for _, slow in told.values()),
+        quality=quality | {f"{mode} times": ratio for mode, ratio in ratios.items()},
+        settings={"samples": SAMPLES, **SETTINGS["advmix"]},
+    )
