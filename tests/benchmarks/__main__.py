@@ -24,11 +24,10 @@ from tests.benchmarks.parts import (
     bench_batch,
     bench_modulation,
     bench_reading,
-    bench_render,
     bench_store,
     bench_target_features,
 )
-from tests.benchmarks.runs import bench_memory_growth, bench_overhead_share, bench_two_workers
+from tests.benchmarks.runs import bench_memory_growth, bench_overhead_share, bench_render_share, bench_two_workers
 
 BENCHMARKS = (
     bench_invert_vs_reference_final,
@@ -37,12 +36,12 @@ BENCHMARKS = (
     bench_overhead_share,
     bench_memory_growth,
     bench_two_workers,
+    bench_render_share,
     bench_advmix_vs_loop,
     bench_allocator,
     bench_modulation,
     bench_batch,
     bench_target_features,
-    bench_render,
     bench_store,
     bench_reading,
 )

@@ -1,6 +1,7 @@
 """Which layers carry the digit: mix random fine styles in from layer k on, and ask the judge.
 
-Needs the inverted digits: `pipeline invert --dataset color-digits` first.
+`python -m tests.benchmarks.layers [BUILD [GENERATOR]]`; by default builds/color-digits and the shipped generator.
+The digits must be inverted: `pipeline invert --dataset color-digits` first.
 """
 
 import sys
@@ -39,7 +40,7 @@ def main() -> None:
     samples = build.samples()
     rows = np.flatnonzero(((samples["split"] == "train") & (samples["status"] == "ok")).to_numpy())[:COUNT]
     digits = torch.from_numpy(samples["label"].to_numpy()[rows])
-    network = load_generator("color-digits")
+    network = load_generator(sys.argv[2] if len(sys.argv) > 2 else "color-digits")
     w = torch.from_numpy(np.asarray(build.latents()["w"].oindex[rows]))  # type: ignore[union-attr]
     rng = torch_generator(0, "layers")
     random_w = network.map(torch.randn(len(rows), network.z_dim, generator=rng))

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.generators import open_generator
-from pipeline.images import encode_png, to_uint8
 from pipeline.perceptual import load_perceptual
 from pipeline.store import ArraySpec, create_group, write_rows
 from tests.benchmarks.reading import reading_rates
@@ -84,21 +83,6 @@ def bench_target_features() -> Measured:
     ours = seconds(lambda: net.distance(images, target))
     fresh = seconds(lambda: net.distance(images, net.target(targets)))
     return Measured("target_features", fresh / ours, f"{ours * 1e3:.1f} ms", f"anew each step {fresh * 1e3:.1f} ms")
-
-
-def bench_render() -> Measured:
-    """Share of the bare generator's rate that is left with conversion and PNG encoding."""
-    network = open_generator("color-digits").network
-    w = network.map(torch.randn(BATCH, network.z_dim))
-    with torch.inference_mode():
-        bare = seconds(lambda: network.synthesize(w))
-        whole = seconds(lambda: [encode_png(pixels) for pixels in to_uint8(network.synthesize(w))])
-    return Measured(
-        "render",
-        bare / whole,
-        f"{BATCH / whole:.0f} PNG a second",
-        f"forward alone {BATCH / bare:.0f} images a second",
-    )
 
 
 def bench_store() -> Measured:

@@ -1,4 +1,4 @@
-"""Whole runs of `pipeline invert`: what surrounds the solver, memory, workers. Each in a process of its own."""
+"""Whole runs: what surrounds the solver, memory, workers, rendering of shards. Each in a process of its own."""
 
 import io
 import json
@@ -10,14 +10,19 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from pipeline.images import encode_png
-from tests.benchmarks.timing import Measured
+from pipeline.generators import load_generator
+from pipeline.images import encode_png, to_uint8
+from pipeline.store import read_rows
+from tests.benchmarks.timing import Measured, seconds
 
 FEW, MANY = 1_797, 100_000  # images of the two runs whose memory is compared
 PER_TAR = 10_000
 OVERHEAD_DIGITS = 512
 WORKER_DIGITS = 768
+RENDERED_DIGITS, VARIANTS, RENDER_BATCH = 512, 4, 64
+COMMAND = "from pipeline.cli import main; main()"
 
 RUN = """
 import json, resource, sys, time
@@ -130,3 +135,43 @@ def span(build: Path) -> float:
     """Seconds for all chunks, from the times at which the chunks after the second were done."""
     ends = sorted(path.stat().st_mtime for path in (build / ".ledger" / "invert").glob("*.json"))
     return (ends[-1] - ends[1]) * len(ends) / (len(ends) - 2)
+
+
+def pipeline(*arguments: str) -> dict[str, float]:
+    """Run a command in one process; return its summary."""
+    command = [sys.executable, "-c", COMMAND, *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    summary: dict[str, float] = json.loads(done.stdout)
+    return summary
+
+
+def bench_render_share() -> Measured:
+    """Seconds of the bare forward pass and of PNG encoding, as a share of those of the whole stage `shard`."""
+    with tempfile.TemporaryDirectory() as folder:
+        build = Path(folder) / "b"
+        here = ["--build", str(build), "--workers", "0"]
+        quick = ["--method", "lpips", "--steps", "1", "--poor", "1000000"]
+        pipeline("invert", "--dataset", "color-digits", "--limit", str(RENDERED_DIGITS), *quick, *here)
+        pipeline("augment", "--mode", "randmix", "--variants", str(VARIANTS), *here)
+        packed = pipeline(
+            "shard", "--variants", "randmix", "--base", "none", "--flagged", "--format", "webdataset", *here
+        )
+        count = int(packed["train"])
+        w = torch.from_numpy(read_rows(build / "variants" / "randmix.zarr", ["w"], 0, count)["w"])
+    network = load_generator("color-digits")
+
+    def bare() -> None:
+        with torch.inference_mode():
+            for codes in w.split(RENDER_BATCH):
+                for pixels in to_uint8(network.synthesize(codes)):
+                    encode_png(pixels)
+
+    least = seconds(bare, 1)
+    return Measured(
+        "render_share",
+        least / packed["seconds"],
+        f"{packed['seconds']:.2f} s for the whole stage",
+        f"rendering and encoding alone {least:.2f} s for {count:,} images",
+        unit="share",
+        settings={"images": count, "format": "webdataset"},
+    )
