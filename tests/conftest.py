@@ -15,9 +15,11 @@ import pytest
 import tomli_w
 import torch
 from hypothesis import settings
+from PIL import Image
 from safetensors.torch import save_file
 
 from pipeline.cli import main
+from pipeline.datasets import load_dataset
 from pipeline.generators.stylegan2 import StyleGAN2
 from pipeline.perceptual.small import SmallPerceptual
 
@@ -47,15 +49,6 @@ def run_pipeline(*arguments: str | Path, cwd: Path | None = None) -> Finished:
     with redirect_stdout(out), redirect_stderr(err), chdir(cwd or Path.cwd()), pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])
     return Finished(int(ended.value.code or 0), out.getvalue(), err.getvalue())
-
-
-def spawn_pipeline(*arguments: str | Path, **options: Any) -> Finished:
-    """Run the command line in a process of its own."""
-    done = subprocess.run(
-        [*PIPELINE, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False, **options
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Finished(done.returncode, done.stdout, done.stderr)
 
 
 def write_manifest(path: Path, **content: object) -> Path:
@@ -91,11 +84,15 @@ class Tiny:
         ]  # fmt: skip
 
     def whole_way(self, build: Path) -> list[list[str]]:
-        """Commands from images to shards, without `--workers`; random networks' variants are flagged, and kept."""
+        """Commands from images to shards, without `--workers`; random networks' variants are flagged, and kept.
+
+        A chunk of variants is of many samples, for most of the 1,400 are not inverted.
+        """
+        augment = ["augment", "--build", str(build), "--chunk-size", "200"]
         return [
             self.invert(build)[:-2],
-            ["augment", "--build", str(build), "--mode", "randmix", "--variants", "2"],
-            ["augment", "--build", str(build), "--mode", "mix", "--variants", "1"],
+            [*augment, "--mode", "randmix", "--variants", "2"],
+            [*augment, "--mode", "mix", "--variants", "1"],
             ["shard", "--build", str(build), "--variants", "randmix,mix", "--samples-per-shard", "40", "--flagged"],
         ]
 
@@ -112,6 +109,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
         folder, "tiny-generator", network.state_dict(), family="stylegan2", resolution=32, fine_layers=[4, 5, 6, 7]
     )
     return Tiny(folder, generator, declare_weights(folder, "tiny-lpips", perceptual.state_dict(), family="small"))
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of 100 of the color-digits as files, for what goes through a whole dataset."""
+    folder = tmp_path_factory.mktemp("few")
+    _, reader = load_dataset("color-digits")
+    for sample in reader.scan().groupby(["split", "label"]).head(5).itertuples():
+        path = folder / "images" / sample.split / str(sample.label) / f"{sample.id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(reader.load(sample.source).pixels).save(path)
+    return write_manifest(
+        folder / "few.toml", name="few", format="folder", resolution=32, root="images", splits=["train", "test"]
+    )
 
 
 @pytest.fixture(scope="session")
@@ -142,3 +153,8 @@ def tree_digest(root: Path, patterns: Sequence[str] = ("**/*",)) -> dict[str, st
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)
     }
+
+
+def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """Names of the files that two trees do not share byte for byte, in order; short, where a diff would be long."""
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.devices import channels_last
 from pipeline.errors import WeightsError
 from pipeline.generators.base import Activations, NoiseMode
+from pipeline.generators.blank import blank_network
 
 State = Mapping[str, Tensor]
 
@@ -155,7 +156,7 @@ class LayeredGenerator(nn.Module):
         """Do what `from_state_dict` says, with further arguments for the constructor."""
         try:
             state = cls.prepare_state(state)
-            with torch.device("meta"):
+            with blank_network():
                 network = cls(**cls.sizes_of_state(state), **options)
             problem = mismatch(network, state)
         except KeyError as error:

@@ -17,7 +17,8 @@ class FullyConnected(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, *, lr_mul: float = 1.0, bias_init: float = 0.0):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_mul)
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        nn.init.normal_(self.weight, std=1 / lr_mul)
         self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_mul))
         self.weight_gain = lr_mul / math.sqrt(in_features)
         self.bias_gain = lr_mul
@@ -48,7 +49,7 @@ def fir_kernel(resample_filter: Tensor, channels: int, gain: float) -> Tensor:
 
 def resample_filter_buffer() -> Tensor:
     """Return the binomial low-pass [1, 3, 3, 1] x [1, 3, 3, 1], normalised to sum 1."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device="cpu")  # a constant, also in blank networks
     kernel = torch.outer(taps, taps)
     return kernel / kernel.sum()
 

@@ -111,7 +111,7 @@ class Blur(nn.Module):
 
 def blur_kernel(channels: int) -> Tensor:
     """Return the depthwise kernel [channels, 1, 3, 3]."""
-    taps = torch.tensor([0.25, 0.5, 0.25])
+    taps = torch.tensor([0.25, 0.5, 0.25], device="cpu")  # a constant, also in blank networks
     return torch.outer(taps, taps).expand(channels, 1, 3, 3).clone()
 
 

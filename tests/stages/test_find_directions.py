@@ -215,12 +215,21 @@ def test_umap_from_end_to_end(tiny: Tiny, build: Path) -> None:
     assert np.isnan(found.flips).all()
 
 
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """UMAP as plain Python, unless it is imported already: to compile it takes longer than a few samples do."""
+    monkeypatch.setattr("numba.config.DISABLE_JIT", True)
+
+
+@pytest.mark.usefixtures("interpreted")
 def test_umap_repeats_itself(tiny: Tiny, tmp_path: Path) -> None:
     axes = []
     for name in "ab":
         root = create_build(tmp_path / name, "color-digits").root
-        directions(root, tiny)
+        done = directions(root, tiny, "--samples", "100", "--epochs", "5")
+        assert done.code == 0, done.err
         axes.append(read_directions(open_build(root), "umap").axes)
+    assert axes[0].shape == (3, 16)
     np.testing.assert_array_equal(*axes)
 
 

@@ -92,7 +92,7 @@ def test_mean_w_is_the_mean_of_mapped_latents(tiny: Tiny) -> None:
 @pytest.mark.parametrize("method", ["lpips", "algorithm1"])
 def test_more_steps_come_closer(tmp_path: Path, tiny: Tiny, method: str) -> None:
     errors = []
-    for steps in (1, 30):
+    for steps in (1, 15):
         build = tmp_path / str(steps)
         run_pipeline(*tiny.invert(build, "--method", method, limit=16, steps=steps))
         errors.append(read_rows(build / "latents.zarr", ["l1"], 0, 16)["l1"].mean())
@@ -111,7 +111,8 @@ def test_samples_that_diverge_are_recorded(tmp_path: Path, tiny: Tiny) -> None:
     assert np.isnan(read_rows(build / "latents.zarr", ["w"], 0, 16)["w"]).all()
     assert run_pipeline("verify", "--build", build).code == 0
     assert "no sample of" in run_pipeline("report", "--build", build).err
-    assert run_pipeline("augment", "--build", build, "--workers", "0", "--json").json["valid"] == 0
+    few = ["--limit", "16", "--workers", "0", "--json"]
+    assert run_pipeline("augment", "--build", build, *few).json["valid"] == 0
     refused = run_pipeline("shard", "--build", build, "--workers", "0")
     assert refused.code == 2
     assert "nothing to put into shards" in refused.err
@@ -172,7 +173,7 @@ def test_an_image_far_off_the_manifold_is_marked_and_kept_out_of_variants(tmp_pa
     folder = tmp_path / "images" / "cat"
     folder.mkdir(parents=True)
     generator = open_generator("color-digits").network
-    z = torch.randn(31, generator.z_dim, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(19, generator.z_dim, generator=torch.Generator().manual_seed(0))
     on_manifold = to_uint8(generator.synthesize(generator.map(z)))
     noise = np.random.default_rng(0).integers(0, 2, (1, 32, 32, 3)).astype(np.uint8) * 255
     for i, image in enumerate(np.concatenate([on_manifold, noise])):
@@ -180,16 +181,16 @@ def test_an_image_far_off_the_manifold_is_marked_and_kept_out_of_variants(tmp_pa
     manifest = write_manifest(tmp_path / "m.toml", name="m", format="folder", resolution=32, root="images")
     build = tmp_path / "b"
     networks = ["--generator", "color-digits", "--perceptual", "color-digits"]
-    invert = ["invert", "--dataset", manifest, "--build", build, *networks, "--steps", "30", "--workers", "0"]
+    invert = ["invert", "--dataset", manifest, "--build", build, *networks, "--steps", "15", "--workers", "0"]
     summary = run_pipeline(*invert, "--json").json
     assert (summary["poor"], summary["retried"]) == (1, 1)
     samples = open_build(build).samples()
-    assert samples["status"].tolist() == ["ok"] * 31 + ["poor"]
+    assert samples["status"].tolist() == ["ok"] * 19 + ["poor"]
     made = run_pipeline("augment", "--build", build, "--variants", "1", "--workers", "0", "--json").json
-    assert made["valid"] == 31
+    assert made["valid"] == 19
     asked = ["--include-poor", "--name", "all"]
     made = run_pipeline("augment", "--build", build, "--variants", "1", "--workers", "0", *asked, "--json").json
-    assert made["valid"] == 32
+    assert made["valid"] == 20
 
 
 @pytest.mark.parametrize("space", ["w", "w+"])
@@ -210,7 +211,8 @@ def test_several_codes_come_closer_and_are_stored(tmp_path: Path, tiny: Tiny, sp
     if space == "w":
         assert (rows["w"] == rows["w"][:, :1]).all()
     # Later stages render all codes.
-    assert run_pipeline("augment", "--mode", "randmix", "--build", build.root, "--workers", "0").code == 0
+    few = ["--limit", "12", "--workers", "0"]
+    assert run_pipeline("augment", "--mode", "randmix", "--build", build.root, *few).code == 0
     shard = ["shard", "--variants", "randmix", "--base", "reconstruction", "--flagged", "--format", "parquet"]
     assert run_pipeline(*shard, "--workers", "0", "--build", build.root).code == 0
     (made,) = build.root.glob("shards/*/parquet")

@@ -106,8 +106,8 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, picture
 
 def test_a_dry_run_plans_the_training_too(tmp_path: Path, pictures: Path, tiny: Tiny) -> None:
     done = run_pipeline(
-        "build-om-imagenet", "--dataset", pictures, "--perceptual", tiny.perceptual, "--train", "--dry-run", "--json",
-        cwd=tmp_path,
+        "build-om-imagenet", "--dataset", pictures, "--perceptual", tiny.perceptual, "--train", "--dry-run",
+        "--json", cwd=tmp_path,
     )  # fmt: skip
     assert done.code == 0, done.err
     trained, inverted, _ = json.loads(done.out)["stages"]

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.conftest import run_pipeline
@@ -32,9 +33,25 @@ class Page(HTMLParser):
             self.outside.append(source)
 
 
-def test_the_page_holds_everything_itself(finished_build: Path) -> None:
-    done = run_pipeline("report", "--build", finished_build, "--samples", "5", "--per-set", "2", "--json")
-    text = Path(done.json["page"]).read_text()
+def report(build: Path) -> dict[str, str]:
+    """Make a report of 5 samples and return the paths of its files."""
+    done = run_pipeline("report", "--build", build, "--samples", "5", "--per-set", "2", "--json")
+    assert done.code == 0, done.err
+    paths: dict[str, str] = done.json
+    return paths
+
+
+@pytest.fixture(scope="module")
+def made(finished_build: Path) -> dict[str, str]:
+    return report(finished_build)
+
+
+@pytest.fixture
+def text(made: dict[str, str]) -> str:
+    return Path(made["page"]).read_text()
+
+
+def test_the_page_holds_everything_itself(text: str) -> None:
     page = Page(text)
     assert page.outside == []
     assert not re.search(r"url\((?!#)", text)  # nothing but references within a picture
@@ -49,27 +66,21 @@ def test_the_page_holds_everything_itself(finished_build: Path) -> None:
         assert words in text
 
 
-def test_best_and_worst_are_in_order(finished_build: Path) -> None:
-    done = run_pipeline("report", "--build", finished_build, "--samples", "4", "--json")
-    text = Path(done.json["page"]).read_text()
+def test_best_and_worst_are_in_order(text: str) -> None:
     worst, best = (
         [float(value) for value in re.findall(r", (-?[\d.]+) dB", part)]
         for part in text.split("Worst inversions")[1].split("Best inversions")
     )
-    assert len(worst) == len(best) == 4
+    assert len(worst) == len(best) == 5
     assert worst == sorted(worst)
     assert best == sorted(best, reverse=True)
     assert max(worst) <= min(best)
 
 
-def test_the_picture_has_a_line_for_each_sample(finished_build: Path) -> None:
-    done = run_pipeline("report", "--build", finished_build, "--samples", "3", "--per-set", "2", "--json")
-    pixels = np.asarray(Image.open(done.json["picture"]))
-    assert pixels.shape == (3 * 64 + 2 * 4, 5 * 64 + 4 * 4, 3)
+def test_the_picture_has_a_line_for_each_sample(made: dict[str, str]) -> None:
+    pixels = np.asarray(Image.open(made["picture"]))
+    assert pixels.shape == (5 * 64 + 4 * 4, 5 * 64 + 4 * 4, 3)
 
 
-def test_the_same_build_gives_the_same_page(finished_build: Path) -> None:
-    pages = [
-        Path(run_pipeline("report", "--build", finished_build, "--json").json["page"]).read_bytes() for _ in "ab"
-    ]
-    assert pages[0] == pages[1]
+def test_the_same_build_gives_the_same_page(finished_build: Path, text: str) -> None:
+    assert Path(report(finished_build)["page"]).read_text() == text

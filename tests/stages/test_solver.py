@@ -74,7 +74,7 @@ def test_every_sample_reaches_its_minimum(optimizer: object) -> None:
     torch.testing.assert_close(found.w, problem.centres, atol=0.02, rtol=0)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(count=st.integers(1, 12), slots=st.integers(1, 5), sample=st.integers(0, 11))
 def test_a_result_does_not_depend_on_the_neighbours(count: int, slots: int, sample: int) -> None:
     sample %= count

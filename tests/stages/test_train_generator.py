@@ -12,7 +12,7 @@ from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import frechet_distance, statistics
 from stages.train_generator.training import Trainer, augment
-from tests.conftest import Finished, run_pipeline
+from tests.conftest import Finished, Tiny, run_pipeline
 
 SMALL = TrainGeneratorConfig(
     images=96,
@@ -25,18 +25,19 @@ SMALL = TrainGeneratorConfig(
 )
 
 
-def train(build: Path, images: int, *extra: str) -> Finished:
+def train(dataset: Path, build: Path, images: int, *extra: str) -> Finished:
     return run_pipeline(
-        "train-generator", "--dataset", "color-digits", "--build", build, "--images", str(images),
-        "--snapshot", "32", "--train-batch", "8", "--channels", "8,8,8,8", "--discriminator-channels", "4,4,8,8",
-        "--z-dim", "8",
+        "train-generator", "--dataset", dataset, "--build", build, "--images", str(images), "--snapshot", "32",
+        "--train-batch", "8", "--channels", "8,8,8,8", "--discriminator-channels", "4,4,8,8", "--z-dim", "8",
         "--threads", "1", "--judge-epochs", "1", *extra,
     )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_a_stopped_run_repeats_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = train(tmp_path / "whole", 96, "--json")
+def test_a_stopped_run_repeats_an_undisturbed_one(
+    few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(few_digits, tmp_path / "whole", 96, "--json")
     assert whole.code == 0, whole.err
     steps = 0
     original = Trainer.train_step
@@ -49,32 +50,32 @@ def test_a_stopped_run_repeats_an_undisturbed_one(tmp_path: Path, monkeypatch: p
         return original(self, images)
 
     monkeypatch.setattr(Trainer, "train_step", interrupted)
-    assert train(tmp_path / "cut", 96).code == 130
+    assert train(few_digits, tmp_path / "cut", 96).code == 130
     monkeypatch.undo()
-    assert train(tmp_path / "cut", 96).code == 0
+    assert train(few_digits, tmp_path / "cut", 96).code == 0
     a, b = (load_file(tmp_path / name / "generator" / "checkpoint.safetensors") for name in ("whole", "cut"))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
     metrics = (tmp_path / "cut" / "generator" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["images"] for line in metrics] == [32, 64, 96]
-    refused = train(tmp_path / "cut", 128)
+    refused = train(few_digits, tmp_path / "cut", 128)
     assert refused.code == 2
     assert "trained with other settings" in refused.err
 
 
-def test_the_trained_generator_is_declared(tmp_path: Path) -> None:
-    done = train(tmp_path / "b", 32, "--json").json
+def test_the_trained_generator_is_declared(tiny: Tiny, few_digits: Path, tmp_path: Path) -> None:
+    done = train(few_digits, tmp_path / "b", 32, "--json").json
     assert {"confidence", "frechet", "frechet_real_real", "smallest_class_share"} <= done.keys()
     inverted = run_pipeline(
-        "invert", "--dataset", "color-digits", "--build", tmp_path / "b", "--generator", done["generator"],
-        "--limit", "4", "--steps", "2", "--workers", "0", "--json",
+        "invert", "--dataset", few_digits, "--build", tmp_path / "b", "--generator", done["generator"],
+        "--perceptual", tiny.perceptual, "--limit", "4", "--steps", "2", "--workers", "0", "--json",
     )  # fmt: skip
     assert inverted.json["done"] == 4
     assert len(list((tmp_path / "b" / "generator" / "grids").glob("*.png"))) == 1
 
 
-def test_channels_must_fit_the_resolution(tmp_path: Path) -> None:
-    done = train(tmp_path / "b", 32, "--channels", "8,8")
+def test_channels_must_fit_the_resolution(few_digits: Path, tmp_path: Path) -> None:
+    done = train(few_digits, tmp_path / "b", 32, "--channels", "8,8")
     assert done.code == 2
     assert "32x32 images need 4 numbers" in done.err
 

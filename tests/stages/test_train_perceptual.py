@@ -1,15 +1,15 @@
 """The small perceptual net learns which copy is further away, without labels."""
 
+from functools import partial
 from pathlib import Path
 
-import numpy as np
+import pytest
 import torch
 
-from pipeline.datasets import load_dataset
-from pipeline.images import to_float
-from stages.train_perceptual.config import TrainPerceptualConfig
+from pipeline.perceptual import load_perceptual
+from stages.train_perceptual import training
 from stages.train_perceptual.distortions import DISTORTIONS
-from stages.train_perceptual.training import accuracy, draw_triplets, train, untrained_net
+from stages.train_perceptual.training import draw_triplets
 from tests.conftest import run_pipeline
 
 
@@ -37,20 +37,14 @@ def test_triplets_depend_on_the_step_alone() -> None:
         assert torch.equal(a, b)
 
 
-def test_training_helps() -> None:
-    _, reader = load_dataset("color-digits")
-    digits = to_float(np.stack([reader.load(str(i)).pixels for i in range(200)]))
-    net = train(TrainPerceptualConfig(steps=80, train_batch=32, learning_rate=3e-3), digits, lambda *_: None)
-    assert accuracy(net, digits, 0, batches=20) > accuracy(untrained_net(0), digits, 0, batches=20) + 0.003
-    assert all((net.get_buffer(f"lin{i}") > 0).all() for i in range(3))
-
-
-def test_the_command_declares_what_it_made(tmp_path: Path) -> None:
+def test_training_helps_and_is_declared(tmp_path: Path, few_digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "accuracy", partial(training.accuracy, batches=10))  # of 40
     done = run_pipeline(
-        "train-perceptual", "--dataset", "color-digits", "--build", tmp_path / "b", "--steps", "2", "--json"
-    )
+        "train-perceptual", "--dataset", few_digits, "--build", tmp_path / "b", "--steps", "40",
+        "--train-batch", "32", "--learning-rate", "0.003", "--json",
+    )  # fmt: skip
     assert done.code == 0, done.err
-    from pipeline.perceptual import load_perceptual
-
+    assert done.json["held_out_choices_right"] > done.json["untrained_net"] + 0.003
     net = load_perceptual(done.json["perceptual"])
     assert net.num_layers == 3
+    assert all((net.get_buffer(f"lin{i}") > 0).all() for i in range(3))
