@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.generators import open_generator
 from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import frechet_distance, statistics
@@ -63,8 +64,12 @@ def test_a_stopped_run_repeats_an_undisturbed_one(
     assert "trained with other settings" in refused.err
 
 
-def test_the_trained_generator_is_declared(tiny: Tiny, few_digits: Path, tmp_path: Path) -> None:
-    done = train(few_digits, tmp_path / "b", 32, "--json").json
+@pytest.mark.parametrize("family", ["stylegan2", "stylegan1"])
+def test_the_trained_generator_is_declared(tiny: Tiny, few_digits: Path, tmp_path: Path, family: str) -> None:
+    done = train(few_digits, tmp_path / "b", 32, "--family", family, "--fine-layers", "2", "--json").json
+    loaded = open_generator(done["generator"])
+    assert (loaded.manifest.family, loaded.fine_layers) == (family, (6, 7))
+    assert loaded.network.mean_w.abs().sum() > 0  # it was tracked
     assert {"confidence", "frechet", "frechet_real_real", "smallest_class_share"} <= done.keys()
     inverted = run_pipeline(
         "invert", "--dataset", few_digits, "--build", tmp_path / "b", "--generator", done["generator"],
