@@ -1,4 +1,4 @@
-"""The papers' datasets in miniature, laid out as published, all the way to shards."""
+"""Datasets in miniature, the papers' as published and those of any layout that is read, all the way to shards."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +11,10 @@ from tests.conftest import Tiny, run_pipeline, write_manifest
 from tests.pipeline.datasets.samples import write_image
 from tests.pipeline.datasets.test_celeba import write_celeba, write_celeba_hq
 from tests.pipeline.datasets.test_color_mnist import write_mnist
+from tests.pipeline.datasets.test_hf_parquet import write_set
 from tests.pipeline.datasets.test_lsun import write_database
 from tests.pipeline.datasets.test_mixed10 import MEMBERS
+from tests.pipeline.datasets.test_tars import samples_of, write_tar
 
 
 def write_mixed10(root: Path) -> Path:
@@ -27,12 +29,29 @@ def write_lsun(root: Path) -> Path:
     return root
 
 
+def write_tree(root: Path) -> Path:
+    for split in ("train", "test"):
+        for place, kind in enumerate(("cat", "dog")):
+            for number in range(3):
+                write_image(root / split / kind / f"{number}.png", 40, 30, seed=place)
+    return root
+
+
+def write_tars(root: Path) -> Path:
+    write_tar(root / "train-000000.tar", samples_of(0, 6))
+    write_tar(root / "validation-000000.tar", samples_of(0, 3))
+    return root
+
+
 SETS: dict[str, tuple[Callable[[Path], Path], dict[str, object], list[str]]] = {
     "celeba": (write_celeba, {"crop": [12, 39, 153, 153]}, ["--label", "Eyeglasses"]),
     "celeba-hq": (write_celeba_hq, {"crop": "none"}, ["--label", "Young"]),
     "lsun": (write_lsun, {"category": "cat"}, []),
     "imagenet-mixed10": (write_mixed10, {"crop": "none", "resize": "bilinear"}, []),
     "color-mnist": (write_mnist, {"sigma": 0.1}, []),
+    "folder": (write_tree, {}, []),
+    "webdataset": (write_tars, {}, []),
+    "parquet": (write_set, {}, []),
 }
 
 
