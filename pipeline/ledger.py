@@ -80,6 +80,12 @@ def _data_digests(folder: Path, changed_ns: int) -> tuple[tuple[int, int, str], 
     return tuple(sorted(found))
 
 
+def details_of(build: Build, stage: str) -> list[dict[str, Any]]:
+    """What every recorded chunk of a stage tells beside its outputs, in order of chunks."""
+    paths = sorted(build.ledger_path(stage).glob("*.json"))
+    return [json.loads(path.read_text(encoding="utf-8"))["details"] for path in paths]
+
+
 def stage_digest(build: Build, stage: str) -> str:
     """One digest for all that a stage has put on disk so far."""
     return digest_of(data_digests(build, stage))

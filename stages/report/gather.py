@@ -14,7 +14,7 @@ from pipeline.errors import BuildError, SampleError
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_uint8
 from pipeline.latents import generator_of, read_composition
-from pipeline.ledger import data_digests
+from pipeline.ledger import data_digests, details_of
 from pipeline.seeds import torch_generator
 from pipeline.store import open_group, read_attributes, read_rows
 
@@ -36,7 +36,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything on the page."""
+    """Everything on the page.
+
+    Attributes:
+        retried: images that were inverted a second time, for being far from the others.
+        variant_sets: attributes of each set, with the numbers of its `variants` and of those `flagged`.
+    """
 
     info: dict[str, Any]
     samples: pd.DataFrame
@@ -45,6 +50,7 @@ class Contents:
     best: list[Row]
     worst: list[Row]
     variant_sets: dict[str, dict[str, Any]]
+    retried: int
 
 
 def gather(build: Build, count: int, per_set: int, seed: int) -> Contents:
@@ -61,7 +67,7 @@ def gather(build: Build, count: int, per_set: int, seed: int) -> Contents:
     metrics = {
         name: values[good] for name, values in read_rows(build.latents_path, list(METRICS), 0, len(samples)).items()
     }
-    sets = {name: read_attributes(build.variants_path(name)) for name in build.variant_names()}
+    sets = {name: describe_set(build, name) for name in build.variant_names()}
     split = next((attributes["split"] for attributes in sets.values()), None)
     preferred = good[(samples["split"] == split).to_numpy()[good]] if split else good
     pool = preferred if len(preferred) else good
@@ -75,7 +81,22 @@ def gather(build: Build, count: int, per_set: int, seed: int) -> Contents:
         best=rows_of(build, generator, samples, by_psnr[::-1][:count], 0),
         worst=rows_of(build, generator, samples, by_psnr[:count], 0),
         variant_sets=sets,
+        retried=sum(details["retried"] for details in details_of(build, "invert")),
     )
+
+
+def describe_set(build: Build, name: str) -> dict[str, Any]:
+    """Attributes of a variant set, and how many it holds."""
+    path = build.variants_path(name)
+    columns = read_rows(path, ("valid", "flagged"), 0, recorded(build, name))
+    valid = columns["valid"] == 1
+    counts = {"variants": int(valid.sum()), "flagged": int((columns["flagged"][valid] == 1).sum())}
+    return {**read_attributes(path), **counts}
+
+
+def recorded(build: Build, name: str) -> int:
+    """Rows of a variant set up to the last that is recorded."""
+    return max((stop for _, stop, _ in data_digests(build, f"augment/{name}")), default=0)
 
 
 def rows_of(
@@ -115,8 +136,7 @@ def rows_of(
 def variants_of(build: Build, generator: str, name: str, row: int, count: int) -> list[Pixels]:
     """Render the first variants of a sample."""
     path = build.variants_path(name)
-    done = max((stop for _, stop, _ in data_digests(build, f"augment/{name}")), default=0)
-    columns = read_rows(path, ("source", "valid"), 0, done)
+    columns = read_rows(path, ("source", "valid"), 0, recorded(build, name))
     places = np.flatnonzero((columns["source"] == row) & (columns["valid"] == 1))[:count]
     if len(places) == 0:
         return []

@@ -31,6 +31,7 @@ def render_page(contents: Contents) -> str:
         counts={
             "samples": len(samples),
             **{str(k): int(v) for k, v in samples["status"].value_counts().items()},
+            "retried": contents.retried,
         },
         psnr={"mean": float(psnr.mean()), "min": float(psnr.min()), "median": float(np.median(psnr))},
         lpips_mean=float(contents.metrics["lpips"].mean()),
