@@ -16,7 +16,8 @@ from pipeline.perceptual.base import lpips_distance
 from pipeline.seeds import seed_of
 from stages.augment.modes.base import Context, Sources, Variants
 
-PAIRS = 32  # unrelated images that the bound is taken from
+PAIRS = 64  # unrelated images that the bound is taken from
+FARTHEST = 0.95  # share of them that are nearer than the bound
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Measured:
         distance: perceptual distance of these pixels to the source's rendering, [B].
         fooled: whether the classifier gets these pixels wrong, [B]; never, where there is none.
         moved: largest change of a number of w, [B].
-        flagged: not finite, or farther from the source than unrelated images mostly are from each other, [B].
+        flagged: not finite, or farther from the source than unrelated images nearly ever are from each other, [B].
     """
 
     pixels: Pixels
@@ -78,9 +79,9 @@ def features_of(
 
 @lru_cache(maxsize=2)
 def unrelated_distance(generator: str, perceptual: str, device: str) -> float:
-    """What counts as too far: the median distance of pairs of random images.
+    """What counts as too far: a distance that only one in twenty pairs of random images exceeds.
 
-    A variant beyond it is no nearer to its source than to any other image. It depends on the two networks alone, so
+    A change of all that a style sets may come near it; beyond it lie broken images. It depends on the two networks alone, so
     it is the same whatever has been inverted so far.
     """
     network, net = open_generator(generator, device).network, load_perceptual(perceptual, device)
@@ -93,4 +94,4 @@ def unrelated_distance(generator: str, perceptual: str, device: str) -> float:
             images = network.synthesize(network.map(z, c)).clamp(-1, 1)
             one, other = (net.weigh(net.trunk(image[None])) for image in images)
             distances.append(float(lpips_distance(one, other)))
-    return float(np.median(distances))
+    return float(np.quantile(distances, FARTHEST))

@@ -45,7 +45,7 @@ class Augment:
     device: str = "auto"
     batch_size: int | None = None
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     upstream: ClassVar[tuple[str, ...]] = ("invert",)
 
     @property
