@@ -81,8 +81,8 @@ def features_of(
 def unrelated_distance(generator: str, perceptual: str, device: str) -> float:
     """What counts as too far: a distance that only one in twenty pairs of random images exceeds.
 
-    A change of all that a style sets may come near it; beyond it lie broken images. It depends on the two networks alone, so
-    it is the same whatever has been inverted so far.
+    A change of all that a style sets may come near it; beyond it lie broken images. It depends on the two networks
+    alone, so it is the same whatever has been inverted so far.
     """
     network, net = open_generator(generator, device).network, load_perceptual(perceptual, device)
     distances = []

@@ -35,7 +35,7 @@ def test_import_list_check(snapshot: Path, folder: Path) -> None:
     assert str(folder) in run_pipeline("weights", "list").out
     checked = run_pipeline("weights", "check", "--json")
     assert checked.code == 0
-    assert {row["name"] for row in checked.json} == {"mine", "color-digits"}
+    assert {row["name"] for row in checked.json} == {"mine", "color-digits", "color-digits-stylegan1"}
 
 
 def test_check_finds_a_changed_byte(snapshot: Path, folder: Path) -> None:
