@@ -34,7 +34,7 @@ from stages.shard.facts import base_facts, read_scattered, variant_facts
 from stages.shard.items import BASE, ShardPlan, plan_shards
 
 RENDER_BATCH = 64
-HELD = 256  # images rendered before the first of them is written
+HELD_BYTES = 2**28  # of pixels, rendered before the first of them is written
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,10 @@ class Shard:
         ids, sources = (table[name].to_numpy() for name in ("id", "source"))
         labels, classes = build.labels(self.config.label)
         soft_labels, one_hot = self.soft_labels(build), np.eye(len(classes), dtype=np.float32)
-        for first in range(0, len(plan.rows), HELD):
-            origins, rows = plan.origin[first : first + HELD], plan.rows[first : first + HELD]
+        # The order is shuffled, so every reading touches most chunks of an array: few readings of many rows.
+        held = max(RENDER_BATCH, HELD_BYTES // (3 * open_generator(self.generator).network.resolution ** 2))
+        for first in range(0, len(plan.rows), held):
+            origins, rows = plan.origin[first : first + held], plan.rows[first : first + held]
             made: dict[int, ShardSample] = {}
             for origin in np.unique(origins):
                 places = np.flatnonzero(origins == origin)

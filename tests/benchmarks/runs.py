@@ -156,7 +156,7 @@ def bench_render_share() -> Measured:
         packed = pipeline(
             "shard", "--variants", "randmix", "--base", "none", "--flagged", "--format", "webdataset", *here
         )
-        count = int(packed["train"])
+        count = int(packed["samples_randmix"])
         w = torch.from_numpy(read_rows(build / "variants" / "randmix.zarr", ["w"], 0, count)["w"])
     network = load_generator("color-digits")
 
