@@ -80,6 +80,11 @@ def _data_digests(folder: Path, changed_ns: int) -> tuple[tuple[int, int, str], 
     return tuple(sorted(found))
 
 
+def recorded_rows(build: Build, stage: str) -> int:
+    """Where the last recorded chunk of a stage ends; 0 if there is none."""
+    return max((stop for _, stop, _ in data_digests(build, stage)), default=0)
+
+
 def details_of(build: Build, stage: str) -> list[dict[str, Any]]:
     """What every recorded chunk of a stage tells beside its outputs, in order of chunks."""
     paths = sorted(build.ledger_path(stage).glob("*.json"))

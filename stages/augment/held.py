@@ -20,13 +20,12 @@ class HeldLayers:
     def __init__(self, generator: Generator, w_of: Callable[[Tensor], Tensor], first: int):
         self.generator, self.w_of, self.layer = generator, w_of, first - 1
         self.items: Tensor | None = None
-        self.features = self.rgb = torch.empty(0)
+        self.reached = Activations(torch.empty(0))
 
     def render(self, x: Tensor, items: Tensor) -> Tensor:
         """Render w+ x [n, num_ws, w_dim] of variants `items` [n] as images [n, 3, H, W]."""
         self.hold(items)
-        rgb = self.rgb if len(self.rgb) else None
-        return self.generator.resume(Activations(self.features, rgb), x, self.layer)
+        return self.generator.resume(self.reached, x, self.layer)
 
     @torch.no_grad()
     def hold(self, items: Tensor) -> None:
@@ -39,10 +38,9 @@ class HeldLayers:
             return
         reached = self.generator.activations(self.w_of(items[new]), self.layer)
         if len(new) == len(items):
-            self.features = reached.features
-            self.rgb = torch.empty(0) if reached.rgb is None else reached.rgb
+            self.reached = reached
         else:
-            self.features[new] = reached.features
-            if reached.rgb is not None:
-                self.rgb[new] = reached.rgb
+            self.reached.features[new] = reached.features
+            if self.reached.rgb is not None and reached.rgb is not None:
+                self.reached.rgb[new] = reached.rgb
         self.items = items.clone()

@@ -14,7 +14,7 @@ from pipeline.errors import BuildError, SampleError
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_uint8
 from pipeline.latents import generator_of, read_composition
-from pipeline.ledger import data_digests, details_of
+from pipeline.ledger import details_of, recorded_rows
 from pipeline.seeds import torch_generator
 from pipeline.store import open_group, read_attributes, read_rows
 
@@ -88,15 +88,10 @@ def gather(build: Build, count: int, per_set: int, seed: int) -> Contents:
 def describe_set(build: Build, name: str) -> dict[str, Any]:
     """Attributes of a variant set, and how many it holds."""
     path = build.variants_path(name)
-    columns = read_rows(path, ("valid", "flagged"), 0, recorded(build, name))
+    columns = read_rows(path, ("valid", "flagged"), 0, recorded_rows(build, f"augment/{name}"))
     valid = columns["valid"] == 1
     counts = {"variants": int(valid.sum()), "flagged": int((columns["flagged"][valid] == 1).sum())}
     return {**read_attributes(path), **counts}
-
-
-def recorded(build: Build, name: str) -> int:
-    """Rows of a variant set up to the last that is recorded."""
-    return max((stop for _, stop, _ in data_digests(build, f"augment/{name}")), default=0)
 
 
 def rows_of(
@@ -136,7 +131,7 @@ def rows_of(
 def variants_of(build: Build, generator: str, name: str, row: int, count: int) -> list[Pixels]:
     """Render the first variants of a sample."""
     path = build.variants_path(name)
-    columns = read_rows(path, ("source", "valid"), 0, recorded(build, name))
+    columns = read_rows(path, ("source", "valid"), 0, recorded_rows(build, f"augment/{name}"))
     places = np.flatnonzero((columns["source"] == row) & (columns["valid"] == 1))[:count]
     if len(places) == 0:
         return []

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.build import Build
 from pipeline.errors import PipelineError
-from pipeline.ledger import data_digests
+from pipeline.ledger import recorded_rows
 from pipeline.seeds import seed_of
 from pipeline.shards import shard_formats
 from pipeline.shards.base import Layout
@@ -103,8 +103,7 @@ def collect_items(build: Build, config: ShardConfig, variants: Sequence[str], li
         splits.append(samples["split"].to_numpy()[base])
     for number, name in enumerate(variants):
         path = build.variants_path(name)
-        recorded = [stop for _, stop, _ in data_digests(build, f"augment/{name}")]
-        columns = read_rows(path, ("source", "valid", "flagged"), 0, max(recorded, default=0))
+        columns = read_rows(path, ("source", "valid", "flagged"), 0, recorded_rows(build, f"augment/{name}"))
         wanted = (columns["valid"] == 1) & ((columns["flagged"] == 0) | config.flagged)
         usable = np.flatnonzero(wanted & inverted[columns["source"]])
         origins.append(np.full(len(usable), number))
