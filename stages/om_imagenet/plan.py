@@ -1,23 +1,22 @@
 """What a build will take, before it begins: samples, steps, bytes and hours of each stage."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 
 from pipeline.datasets import DatasetReader
-from pipeline.devices import resolve_device, use_one_thread
+from pipeline.devices import resolve_device
 from pipeline.errors import ManifestError, SampleError, WeightsError
 from pipeline.generators import open_generator
 from pipeline.generators.layered import LayeredGenerator
 from pipeline.images import encode_png
-from pipeline.measure import Rates, measure_rates, seconds_of
+from pipeline.measure import Rates, measure_rates
 from pipeline.perceptual import load_perceptual
 from stages.train_generator.config import TrainGeneratorConfig
-from stages.train_generator.training import Trainer
+from stages.train_generator.estimate import estimate
 
 PROBED = 8  # images encoded to learn how large a PNG is
 FLOAT = 4
@@ -58,8 +57,9 @@ def plan_build(
     plans = []
     untrained = None
     if train_resolution is not None:
-        trained, untrained = plan_training(TrainGeneratorConfig(), train_resolution, where)
-        plans.append(trained)
+        asked = estimate(TrainGeneratorConfig(), train_resolution, where)
+        untrained = asked.network
+        plans.append(StagePlan("train-generator", asked.images, asked.steps, asked.bytes, asked.seconds / 3600))
     rates, note, latent_bytes = machine(untrained or generator, perceptual, where)
     png, pixels = image_bytes(table, reader)
     samples = len(table)
@@ -73,31 +73,6 @@ def plan_build(
         StagePlan("invert", samples, samples * steps, samples * (latent_bytes + 2 * pixels), invert_hours, note),
         StagePlan("shard", samples, samples, samples * shard_bytes, shard_hours, note),
     ]
-
-
-def plan_training(
-    config: TrainGeneratorConfig, resolution: int, device: torch.device
-) -> tuple[StagePlan, LayeredGenerator]:
-    """Plan the training of a generator by timing some of its steps; return the untrained network, too."""
-    use_one_thread()
-    batch = config.train_batch if resolution <= 64 or device.type == "cuda" else 4
-    trainer = Trainer(replace(config, train_batch=batch), resolution, device)
-    images = torch.randint(256, (batch, resolution, resolution, 3), dtype=torch.uint8)
-
-    def step(number: int) -> None:
-        trainer.step = number
-        trainer.train_step(images)
-
-    penalised, plain = (seconds_of(partial(step, n), device) for n in (0, 1))  # R1 is due at step 0
-    seconds = config.images / batch * (plain + (penalised - plain) / config.r1_interval)
-    weights = [sum(value.numel() for value in net.state_dict().values()) for net in trainer.networks.values()]
-    moments = [2 * sum(p.numel() for group in o.param_groups for p in group["params"])
-               for o in trainer.optimizers.values()]  # fmt: skip
-    plan = StagePlan(
-        "train-generator", config.images, config.images // config.train_batch, FLOAT * sum(weights + moments),
-        seconds / 3600,
-    )  # fmt: skip
-    return plan, trainer.G_ema
 
 
 def machine(
