@@ -1,7 +1,6 @@
 """A build directory: where everything made from one dataset lies, and who made it how."""
 
 import fcntl
-import io
 import json
 import os
 import platform
@@ -26,6 +25,7 @@ from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
 from pipeline.errors import BuildError
 from pipeline.files import write_bytes
 from pipeline.manifest import DatasetManifest
+from pipeline.samples import read_samples, write_samples
 
 BUILDS = Path("builds")
 
@@ -106,12 +106,9 @@ class Build:
     def _dataset(self) -> tuple[DatasetManifest, DatasetReader]:
         return parse_dataset(self.info()["dataset"], self.info_path)
 
-    def samples(self) -> pd.DataFrame:
-        """The samples: id, split, label, source, attributes, sha256, status, error."""
-        try:
-            return pd.read_parquet(self.samples_path)
-        except (OSError, ValueError) as error:
-            raise BuildError(f"cannot read {self.samples_path}: {error}") from error
+    def samples(self, *columns: str, start: int = 0, stop: int | None = None) -> pd.DataFrame:
+        """The samples: id, split, label, source, attributes, sha256, status, error; or those columns and rows."""
+        return read_samples(self.samples_path, columns or None, start, stop)
 
     def labels(self, name: str = "") -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Labels [N] of all samples and the names of the classes: the dataset's, or an attribute's.
@@ -120,14 +117,8 @@ class Build:
             ManifestError: the dataset has no attribute of that name.
         """
         if not name:
-            return self.samples()["label"].to_numpy(np.int64), self.reader.classes
+            return self.samples("label")["label"].to_numpy(np.int64), self.reader.classes
         return _labels(self, self.manifest.model_copy(update={"label": name}).model_dump_json(exclude_none=True))
-
-    def write_samples(self, samples: pd.DataFrame) -> None:
-        """Replace samples.parquet."""
-        buffer = io.BytesIO()
-        samples.to_parquet(buffer, index=False)
-        write_bytes(self.samples_path, buffer.getvalue())
 
     def latents(self) -> "zarr.Group":
         """latents.zarr, read-only: `w` [N, num_ws, w_dim] and its metrics, rows as in `samples()`."""
@@ -206,7 +197,7 @@ def create_build(root: Path, dataset: str, *, label: str | None = None, fresh: b
             return build
     samples = reader.scan()
     with build.lock():
-        build.write_samples(samples.assign(sha256="", status="pending", error=""))
+        write_samples(build.samples_path, samples.assign(sha256="", status="pending", error=""))
         build.write_info({"onmanifold": version("onmanifold"), "created": now(), "dataset": content})
     return Build(build.root)
 

@@ -31,7 +31,7 @@ def verify_build(build: Build, on_chunk: Callable[[], None]) -> dict[str, Any]:
 def check_samples(build: Build, problems: list[str]) -> int:
     """Check the table of samples; return how many there are."""
     try:
-        samples = build.samples()
+        samples = build.samples("id")
     except BuildError as error:
         problems.append(str(error))
         return 0

@@ -21,7 +21,7 @@ def command(dataset: str | None, build: str | None, as_json: bool) -> None:
     from pipeline.verify import stale_reasons
 
     target = resolve_build(dataset, build)
-    info, samples = target.info(), target.samples()
+    info, samples = target.info(), target.samples("id", "status", "error")
     counts = {str(name): int(count) for name, count in samples["status"].value_counts().items()}
     stages: list[dict[str, Any]] = []
     for name, entry in info.get("stages", {}).items():

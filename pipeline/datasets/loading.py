@@ -14,7 +14,7 @@ def load_split(build: Build, split: str) -> tuple[Pixels, NDArray[np.int64]]:
     Raises:
         DatasetError: the split has no readable sample.
     """
-    samples = build.samples()
+    samples = build.samples("split", "source", "label")
     chosen = samples[samples["split"] == split]
     pixels, labels = [], []
     for source, label in zip(chosen["source"], chosen["label"], strict=True):

@@ -61,7 +61,7 @@ class WebDataset(ImageReader):
     @cached_property
     def _scanned(self) -> tuple[pd.DataFrame, Labels]:
         self.check_present()
-        rows: list[dict[str, Any]] = []
+        columns: dict[str, list[Any]] = {"id": [], "split": [], "label": [], "source": []}
         keys: set[str] = set()
         for name in files_below(self.root, frozenset({".tar"})):
             split = split_of(name)
@@ -69,11 +69,12 @@ class WebDataset(ImageReader):
                 keys.update(entry.keys)
                 if entry.image is not None:
                     offset, size = entry.image
-                    source = f"{name}@{offset}+{size}"
-                    rows.append({"id": f"{split}-{key}", "split": split, "label": entry.label, "source": source})
-        if not rows:
+                    row = (f"{split}-{key}", split, entry.label, f"{name}@{offset}+{size}")
+                    for column, value in zip(columns.values(), row, strict=True):
+                        column.append(value)
+        if not columns["id"]:
             raise DatasetError(f"dataset '{self.manifest.name}': no images in the tar files of {self.root}")
-        table = pd.DataFrame(rows).convert_dtypes(dtype_backend="numpy_nullable")
+        table = pd.DataFrame(columns).convert_dtypes(dtype_backend="numpy_nullable")
         self.check_labels(table, keys)
         name = self.manifest.label or LABEL
         labels = encode_labels(table["label"], self.manifest.classes, name, self.manifest.name)
@@ -122,7 +123,8 @@ def index_tar(path: Path, label: str | None) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     try:
         with tarfile.open(path, "r:") as tar:
-            for member in tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # it would remember them all
                 if not member.isfile():
                     continue
                 folder, _, name = member.name.rpartition("/")

@@ -96,7 +96,7 @@ def make_context(
     """Open everything on a device; `pool` is the rows of the samples that may be partners."""
     loaded = open_generator(generator, device.type)
     classifier = open_classifier(config, build, generator, device.type)
-    samples = build.samples()
+    samples = build.samples("label", "source")
     labels = torch.from_numpy(samples["label"].to_numpy(np.int64).copy())
     places = samples["source"].astype(str).tolist()
     network = loaded.network

@@ -17,6 +17,7 @@ from pipeline.ledger import Record, data_digests
 from pipeline.outputs import rows_output
 from pipeline.perceptual import perceptual_digest
 from pipeline.run import rows_in_chunks
+from pipeline.samples import count_samples
 from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import ArraySpec, create_group, read_rows, write_rows
 from stages.augment.config import SHARED, AugmentConfig
@@ -69,11 +70,11 @@ class Augment:
 
     def split_rows(self, build: Build) -> NDArray[np.int64]:
         """Rows of samples.parquet that belong to the split, in order."""
-        samples = build.samples()
-        rows = np.flatnonzero((samples["split"] == self.config.split).to_numpy())
+        splits = build.samples("split")["split"]
+        rows = np.flatnonzero((splits == self.config.split).to_numpy())
         if len(rows) == 0:
-            splits = ", ".join(sorted(samples["split"].unique()))
-            raise PipelineError(f"--split {self.config.split}: the dataset has {splits}")
+            there = ", ".join(sorted(splits.unique()))
+            raise PipelineError(f"--split {self.config.split}: the dataset has {there}")
         return rows.astype(np.int64)
 
     def layers(self) -> tuple[int, ...]:
@@ -121,16 +122,16 @@ class Augment:
 
     def inputs(self, build: Build, chunk: Chunk) -> str:
         """Digest of the latents that the chunk draws on; any sample may be a partner in modes that have them."""
-        samples = build.samples()
         rows = self.chunk_sources(build, chunk)
         everything = MODES[self.config.mode].partners
-        first, last = (0, len(samples)) if everything else (int(rows[0]), int(rows[-1]) + 1)
+        first, last = (0, count_samples(build.samples_path)) if everything else (int(rows[0]), int(rows[-1]) + 1)
         digests = [d for d in data_digests(build, "invert") if d[0] < last and d[1] > first]
-        return digest_of([digests, samples["status"].iloc[first:last].tolist()])
+        status = build.samples("status", start=first, stop=last)["status"]
+        return digest_of([digests, status.tolist()])
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Make the chunk's variants from the inverted samples among its sources."""
-        samples = build.samples()
+        samples = build.samples("id", "label", "status")
         rows = self.chunk_sources(build, chunk)
         inverted = samples["status"].isin(["ok", "poor"] if self.config.include_poor else ["ok"]).to_numpy()
         columns = empty_columns(self.arrays(build), len(chunk))

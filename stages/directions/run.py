@@ -135,7 +135,7 @@ def scored_w(build: Build, config: DirectionsConfig, parts: Parts) -> tuple[Tens
     Raises:
         PipelineError: the dataset has no such split.
     """
-    samples = build.samples()
+    samples = build.samples("split", "status")
     if config.split not in set(samples["split"]):
         splits = ", ".join(sorted(samples["split"].unique()))
         raise PipelineError(f"--split {config.split}: the dataset has {splits}")

@@ -42,6 +42,7 @@ def command(
     from pipeline.generators import open_generator
     from pipeline.perceptual import load_perceptual
     from pipeline.run import run_stage
+    from pipeline.samples import read_notes
     from stages.invert.stage import Invert
 
     if run.dataset is None:
@@ -68,7 +69,7 @@ def command(
         )
     load_perceptual(perceptual)
     method, encoder = choose_method(config.method, manifest, generator, encoder)
-    for note in build.samples().attrs.get("notes", []):
+    for note in read_notes(build.samples_path):
         click.echo(f"Note: {note}", err=True)
     stage = Invert(
         replace(config, method=method), generator, perceptual, encoder, run.limit, run.device, run.batch_size

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.build import Build
@@ -18,12 +19,14 @@ from pipeline.ledger import Record
 from pipeline.outputs import rows_output
 from pipeline.perceptual import perceptual_digest
 from pipeline.run import rows_in_chunks
+from pipeline.samples import count_samples, update_samples
 from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import ArraySpec, create_group, read_rows, write_rows
 from stages.invert.config import InvertConfig
 from stages.invert.fit import Fitter, is_poor
 from stages.invert.latents import ComposedCodes, compose_layer, make_latents
 
+FAR = "far from anything the generator renders, compared with the others"
 METRICS = ("lpips", "l1", "psnr", "steps")
 
 
@@ -73,7 +76,7 @@ class Invert:
 
     def plan(self, build: Build) -> list[Chunk]:
         """Create latents.zarr with a row for every sample, and cut its rows into chunks."""
-        rows = len(build.samples())
+        rows = count_samples(build.samples_path)
         attributes: dict[str, Any] = {
             "dataset": build.manifest.name,
             "generator": self.generator,
@@ -88,13 +91,13 @@ class Invert:
 
     def inputs(self, build: Build, chunk: Chunk) -> str:
         """Digest of the chunk's rows of the sample table."""
-        rows = build.samples().iloc[chunk.start : chunk.stop]
-        return digest_of(rows[["id", "split", "label", "source"]].astype(str).to_numpy().tolist())
+        rows = build.samples("id", "split", "label", "source", start=chunk.start, stop=chunk.stop)
+        return digest_of(rows.astype(str).to_numpy().tolist())
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Load the images, fit w+ to them, store rows and metrics."""
         device = resolve_device(self.device)
-        samples = build.samples().iloc[chunk.start : chunk.stop]
+        samples = build.samples(start=chunk.start, stop=chunk.stop)
         originals, digests, failures = load_images(build, samples["source"].tolist())
         columns: dict[str, NDArray[Any]] = {
             name: np.full((len(chunk), *spec.tail), np.nan if spec.dtype == "float32" else 0, spec.dtype)
@@ -124,24 +127,15 @@ class Invert:
 
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
         """Write status, digest and error of each sample to samples.parquet; return the quality."""
-        samples = build.samples()
-        status, error, sha256 = (samples[name].to_numpy(copy=True) for name in ("status", "error", "sha256"))
-        done = np.zeros(len(samples), dtype=bool)
+        count = count_samples(build.samples_path)
+        good = np.zeros(count, dtype=bool)
         for record in records:
-            rows = slice(record["start"], record["stop"])
-            status[rows], error[rows], sha256[rows] = "ok", "", record["details"]["sha256"]
-            for row, reason in record["failures"].items():
-                status[int(row)], error[int(row)] = "failed", reason
-            done[rows] = True
-        good = done & (status == "ok")
-        quality = read_rows(build.latents_path, ("psnr", "lpips", "steps"), 0, len(samples))
+            good[record["start"] : record["stop"]] = True
+            good[[int(row) for row in record["failures"]]] = False
+        quality = read_rows(build.latents_path, ("psnr", "lpips", "steps"), 0, count)
         poor = good.copy()
         poor[good] = is_poor(quality["lpips"][good], self.config.poor)
-        status[poor] = "poor"
-        error[poor] = "far from anything the generator renders, compared with the others"
-        changed = samples.assign(status=status, error=error, sha256=sha256)
-        if not changed.equals(samples):
-            build.write_samples(changed)
+        update_samples(build.samples_path, lambda rows, first: outcome(rows, first, records, poor))
         summary = {"poor": int(poor.sum()), "retried": sum(record["details"]["retried"] for record in records)}
         if not good.any():
             return summary
@@ -156,6 +150,21 @@ class Invert:
     def reset(self, build: Build) -> None:
         """Delete latents.zarr."""
         remove(build.latents_path)
+
+
+def outcome(
+    rows: pd.DataFrame, first: int, records: list[Record], poor: NDArray[np.bool_]
+) -> dict[str, NDArray[np.object_]]:
+    """Status, error and sha256 of the samples from number `first` on, by the records of those that are done."""
+    columns = {name: rows[name].to_numpy(object, copy=True) for name in ("status", "error", "sha256")}
+    last = first + len(rows)
+    for record in records:
+        for row in range(max(first, record["start"]), min(last, record["stop"])):
+            failure, place = record["failures"].get(str(row)), row - first
+            columns["sha256"][place] = record["details"]["sha256"][row - record["start"]]
+            columns["status"][place] = "failed" if failure else "poor" if poor[row] else "ok"
+            columns["error"][place] = failure or (FAR if poor[row] else "")
+    return columns
 
 
 def load_images(build: Build, sources: list[str]) -> tuple[dict[int, Pixels], list[str], dict[int, str]]:

@@ -113,7 +113,7 @@ def summary_of(root: Any, summaries: dict[str, Any]) -> dict[str, Any]:
     """What the set holds now."""
     from pipeline.build import open_build
 
-    samples = open_build(root).samples()
+    samples = open_build(root).samples("split", "sha256", "status")
     done = samples[samples["status"] == "ok"]
     train, test = (set(done.loc[done["split"] == split, "sha256"]) for split in ("train", "test"))
     invert, shard = summaries["invert"], summaries["shard"]

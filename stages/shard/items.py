@@ -89,7 +89,7 @@ def by_class(
 
 def collect_items(build: Build, config: ShardConfig, variants: Sequence[str], limit: int | None) -> Items:
     """Find the inverted samples and their valid variants."""
-    samples = build.samples()
+    samples = build.samples("split", "status")
     inverted = samples["status"].isin(["ok", "poor"]).to_numpy()  # the images themselves are as good as any
     if limit is not None:
         inverted = inverted & (np.arange(len(samples)) < limit)

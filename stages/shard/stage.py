@@ -77,8 +77,8 @@ class Shard:
 
     def state(self, build: Build) -> str:
         """Digest of everything that decides which images there are and how they look."""
-        samples = build.samples()
-        columns = samples[["id", "split", "label", "sha256", "status"]].astype(str).to_numpy().tolist()
+        samples = build.samples("id", "split", "label", "sha256", "status")
+        columns = samples.astype(str).to_numpy().tolist()
         return digest_of([columns, [data_digests(build, stage) for stage in self.upstream]])
 
     def plan(self, build: Build) -> list[Chunk]:
@@ -147,7 +147,7 @@ class Shard:
 
     def render(self, build: Build, plan: ShardPlan, kinds: Counter[str]) -> Iterator[ShardSample]:
         """Samples of a shard in order, rendered some at a time; counts them by kind."""
-        table = build.samples()
+        table = build.samples("id", "source")
         ids, sources = (table[name].to_numpy() for name in ("id", "source"))
         labels, classes = build.labels(self.config.label)
         soft_labels, one_hot = self.soft_labels(build), np.eye(len(classes), dtype=np.float32)

@@ -103,7 +103,7 @@ def command(
             )
         manifest = write_encoder(folder, trainer.ema, dataset, loaded.sha256, config)
         summary: dict[str, Any] = {"encoder": str(manifest)}
-        for split in target.samples()["split"].unique():
+        for split in target.samples("split")["split"].unique():
             held = torch.from_numpy(load_split(target, split)[0][:MEASURED])
             summary[f"psnr_{split}"] = [round(value, 2) for value in trainer.measure(held)]
     return show_summary(summary, as_json)
