@@ -124,7 +124,7 @@ def index_tar(path: Path, label: str | None) -> dict[str, Entry]:
     try:
         with tarfile.open(path, "r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members.clear()  # it would remember them all
+                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
                 if not member.isfile():
                     continue
                 folder, _, name = member.name.rpartition("/")

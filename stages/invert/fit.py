@@ -18,7 +18,8 @@ from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import Pixels, psnr, to_float, to_uint8
 from pipeline.perceptual import PerceptualNet, load_perceptual, perceptual_digest
 from pipeline.seeds import seed_of, torch_generator
-from pipeline.slots import Solution, solve
+from pipeline.slots import Problem, Solution, solve
+from stages.invert.compiled import CompiledLosses
 from stages.invert.config import InvertConfig
 from stages.invert.latents import ExtendedW, Latents, make_latents
 from stages.invert.losses import Algorithm1, Projection
@@ -44,6 +45,7 @@ class Fitter:
     encoder: str | None
     device: torch.device
     batch_size: int | None
+    compiled: bool = False
 
     def fit(self, build: Build, pixels: Pixels, ids: list[str], sources: list[str]) -> tuple[Columns, int]:
         """Invert pixels uint8 [N, H, W, 3], those that went badly twice.
@@ -99,7 +101,11 @@ class Fitter:
         basis = self.preconditioner(build, latents, loaded, perceptual)
         random = config.method == "algorithm1"
         theta = latents.start(starts, [seed_of(config.seed, "codes", name) for name in ids])
-        problem = (Algorithm1 if random else Projection)(config, loaded, perceptual, pixels, ids, latents, theta)
+        problem: Problem = (Algorithm1 if random else Projection)(
+            config, loaded, perceptual, pixels, ids, latents, theta
+        )
+        if self.compiled:
+            problem = CompiledLosses(problem, min(self.slots(), config.chunk_size))
 
         def optimizer(slots: int) -> Adam | Lbfgs:
             if random:

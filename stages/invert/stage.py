@@ -41,6 +41,7 @@ class Invert:
     limit: int | None = None
     device: str = "auto"
     batch_size: int | None = None
+    compiled: bool = False
 
     name: ClassVar[str] = "invert"
     version: ClassVar[int] = 2
@@ -107,7 +108,8 @@ class Invert:
         rows = np.array(sorted(originals), dtype=np.int64)
         details: dict[str, Any] = {"sha256": digests, "retried": 0}
         if len(rows):
-            fitter = Fitter(self.config, self.generator, self.perceptual, self.encoder, device, self.batch_size)
+            names = (self.generator, self.perceptual, self.encoder)
+            fitter = Fitter(self.config, *names, device, self.batch_size, self.compiled)
             chosen = samples.iloc[rows]
             pixels = np.stack([originals[i] for i in rows])
             fitted, details["retried"] = fitter.fit(build, pixels, chosen["id"].tolist(), chosen["source"].tolist())

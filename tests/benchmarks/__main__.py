@@ -22,6 +22,7 @@ from tests.benchmarks.inversion import (
 from tests.benchmarks.parts import (
     bench_allocator,
     bench_batch,
+    bench_fused,
     bench_modulation,
     bench_reading,
     bench_store,
@@ -41,6 +42,7 @@ BENCHMARKS = (
     bench_allocator,
     bench_modulation,
     bench_batch,
+    bench_fused,
     bench_target_features,
     bench_store,
     bench_reading,

@@ -64,6 +64,24 @@ def gradient_step(batch: int) -> Tensor:
     return torch.autograd.grad(net.distance(images, target).sum(), w)[0]
 
 
+def bench_fused() -> Measured:
+    """A gradient step compiled by torch.compile (`invert --compile`), against the same without."""
+    network, net = open_generator("color-digits").network, load_perceptual("color-digits")
+    target = net.target(torch.zeros(BATCH, 3, 32, 32))
+    w = torch.zeros(BATCH, network.num_ws, network.w_dim, requires_grad=True)
+
+    def loss(w: Tensor) -> Tensor:
+        return net.distance(network.synthesize(w), target)
+
+    fused = torch.compile(loss, dynamic=False)
+    fused(w).sum().backward()
+    usual, ours = (
+        seconds(lambda f=f: torch.autograd.grad(f(w).sum(), w)) / BATCH  # type: ignore[misc]
+        for f in (loss, fused)
+    )
+    return Measured("fused", usual / ours, f"{ours * 1e3:.1f} ms an image and step", f"eager {usual * 1e3:.1f} ms")
+
+
 def bench_batch() -> Measured:
     """A gradient step on a batch, against one image at a time."""
     ours, single = seconds(lambda: gradient_step(BATCH)) / BATCH, seconds(lambda: gradient_step(1), 15)
