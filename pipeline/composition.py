@@ -33,6 +33,10 @@ class Composition:
         """The compositions at some rows."""
         return type(self)(self.layer, self.codes[index], self.alpha[index], self.base[index])
 
+    def to(self, device: torch.device) -> Self:
+        """The same on a device."""
+        return type(self)(self.layer, *(part.to(device) for part in (self.codes, self.alpha, self.base)))
+
 
 def rows_read(generator: Generator, layer: int) -> int:
     """How many rows of w+ matter up to a layer."""

@@ -53,7 +53,7 @@ def read_composition(
     found = {name: torch.from_numpy(np.asarray(array.oindex[wanted])[place]) for name, array in arrays.items()}
     base = found["w"][:, : found["codes"].shape[2]]
     layer = int(attributes["compose_layer"])
-    return Composition(layer, *(tensor.to(device) for tensor in (found["codes"], found["alpha"], base)))
+    return Composition(layer, found["codes"], found["alpha"], base).to(torch.device(device))
 
 
 def check_name(name: str) -> str:

@@ -31,15 +31,14 @@ class WebDataset:
 
     def write(self, path: Path, samples: Iterable[ShardSample], count: int, info: ShardInfo) -> None:
         """Write one tar."""
-        with (
-            atomic_write(path) as file,
-            tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-        ):
+        with atomic_write(path) as file:
             for sample in samples:
                 for suffix, data in members(sample):
-                    header = tarfile.TarInfo(f"{sample.id}.{suffix}")
-                    header.size, header.mode = len(data), 0o644
-                    tar.addfile(header, io.BytesIO(data))
+                    file.write(tar_header(f"{sample.id}.{suffix}", len(data)))
+                    file.write(data)
+                    file.write(bytes(-len(data) % tarfile.BLOCKSIZE))
+            file.write(bytes(2 * tarfile.BLOCKSIZE))
+            file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
 
     def write_index(self, folder: Path, files: Sequence[ShardFile]) -> list[str]:
         """Write timm's `_info.json` and open_clip's `sizes.json`."""
@@ -56,6 +55,33 @@ class WebDataset:
         for name, content in (("_info.json", {"splits": splits}), ("sizes.json", sizes)):
             write_bytes(folder / name, (json.dumps(content, indent=1) + "\n").encode())
         return ["_info.json", "sizes.json"]
+
+
+def tar_header(name: str, size: int) -> bytes:
+    """The header of a file in a tar: as `tarfile` writes it, in a tenth of the time.
+
+    Raises:
+        ValueError: the name does not fit into a USTAR header.
+    """
+    raw = name.encode()
+    if len(raw) > tarfile.LENGTH_NAME:
+        return plain_header(name, size)
+    header = bytearray(BLANK_HEADER)
+    header[: len(raw)] = raw
+    header[SIZE_AT] = b"%011o\0" % size
+    header[SUM_AT] = b"%06o\0" % (sum(header) - sum(header[SUM_AT]) + 7 * ord(" "))
+    return bytes(header)
+
+
+def plain_header(name: str, size: int) -> bytes:
+    """The same by `tarfile`."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+SIZE_AT, SUM_AT = slice(124, 136), slice(148, 155)  # of the header's fields
+BLANK_HEADER = plain_header("", 0)
 
 
 def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:

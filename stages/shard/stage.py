@@ -77,9 +77,8 @@ class Shard:
 
     def state(self, build: Build) -> str:
         """Digest of everything that decides which images there are and how they look."""
-        samples = build.samples("id", "split", "label", "sha256", "status")
-        columns = samples.astype(str).to_numpy().tolist()
-        return digest_of([columns, [data_digests(build, stage) for stage in self.upstream]])
+        samples = _samples_digest(build, build.samples_path.stat().st_mtime_ns)
+        return digest_of([samples, [data_digests(build, stage) for stage in self.upstream]])
 
     def plan(self, build: Build) -> list[Chunk]:
         """One chunk for each shard; its rows are places in the shuffled order."""
@@ -197,11 +196,12 @@ class Shard:
         """Render w+ [B, num_ws, w_dim], with the codes of its samples, as pixels uint8 [B, H, W, 3]."""
         device = resolve_device(self.device)
         network = open_generator(self.generator, device.type).network
+        codes = read_composition(build, sources)
         with torch.inference_mode():
             parts = []
             for rows in torch.arange(len(w)).split(self.batch_size or RENDER_BATCH):
-                codes = read_composition(build, sources[rows.numpy()], device)
-                parts.append(to_uint8(render(network, torch.from_numpy(w)[rows].to(device), codes)))
+                mine = None if codes is None else codes.rows(rows).to(device)
+                parts.append(to_uint8(render(network, torch.from_numpy(w)[rows].to(device), mine)))
             return np.concatenate(parts)
 
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
@@ -234,6 +234,12 @@ class Shard:
     def reset(self, build: Build) -> None:
         """Delete the shard set."""
         remove(build.shards_path(self.shards_name))
+
+
+@lru_cache(maxsize=2)
+def _samples_digest(build: Build, changed_ns: int) -> str:
+    samples = build.samples("id", "split", "label", "sha256", "status")
+    return digest_of(samples.astype(str).to_numpy().tolist())
 
 
 @lru_cache(maxsize=2)

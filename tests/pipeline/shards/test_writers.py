@@ -6,11 +6,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
 from pipeline.shards import FORMATS, shard_formats
 from pipeline.shards.base import ShardInfo, ShardSample
 from pipeline.shards.manifest import check_manifest, write_manifest
+from pipeline.shards.webdataset import plain_header, tar_header
 
 INFO = ShardInfo("set", "data", "", "", "", ("a", "b"), 4, (2, 3))
 
@@ -80,3 +83,17 @@ def test_dmat_refuses_what_it_cannot_hold() -> None:
         writer.check(replace(INFO, classes=tuple("abcdefghijk")))
     with pytest.raises(PipelineError, match="leave out --no-latents"):
         writer.check(replace(INFO, latent_shape=None))
+
+
+@given(
+    name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60),
+    size=st.integers(0, 2**33 - 1),
+)
+def test_a_tar_header_is_what_tarfile_writes(name: str, size: int) -> None:
+    try:
+        expected = plain_header(name, size)
+    except (ValueError, UnicodeEncodeError):
+        with pytest.raises((ValueError, UnicodeEncodeError)):
+            tar_header(name, size)
+    else:
+        assert tar_header(name, size) == expected
