@@ -43,8 +43,12 @@ class SlotOptimizer(Protocol):
         """The w [B, *shape] whose loss and gradient are wanted next."""
         ...
 
+    def needs_gradient(self) -> bool:
+        """Whether any slot will make use of the gradient there."""
+        ...
+
     def observe(self, loss: Tensor, gradient: Tensor) -> None:
-        """Take the losses [B] and gradients [B, *shape] at what was proposed."""
+        """Take the losses [B] and gradients [B, *shape] at what was proposed; zeros where none is needed."""
         ...
 
     def finished(self) -> Tensor:
@@ -114,8 +118,12 @@ def run_batch(
             problem.keep(busy)
             held, steps = held[busy], steps[busy]
         w = state.propose().detach().requires_grad_(True)
-        loss = problem.loss(w, steps)
-        (gradient,) = torch.autograd.grad(loss.sum(), w)
+        if state.needs_gradient():
+            loss = problem.loss(w, steps)
+            (gradient,) = torch.autograd.grad(loss.sum(), w)
+        else:
+            with torch.no_grad():
+                loss, gradient = problem.loss(w, steps), torch.zeros_like(w)
         state.observe(loss.detach(), gradient)
         steps += 1
         done = torch.nonzero(state.finished().cpu() & (held >= 0)).flatten()

@@ -42,6 +42,13 @@ def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None, num_ws: i
     return torch.cat([w_avg.lerp(w, psi)[:, :count], w[:, count:]], dim=1)
 
 
+def replace_layers(w: Tensor, other: Tensor, layers: tuple[int, ...]) -> Tensor:
+    """[w_coarse(w), w_fine(other)]: take `layers` from `other`, both [B, num_ws, w_dim]."""
+    mask = torch.zeros(w.shape[1], dtype=torch.bool, device=w.device)
+    mask[list(layers)] = True
+    return torch.where(mask[None, :, None], other, w)
+
+
 def fir_kernel(resample_filter: Tensor, channels: int, gain: float) -> Tensor:
     """Turn the [4, 4] filter into a depthwise kernel [channels, 1, 4, 4]."""
     return (resample_filter * gain).expand(channels, 1, *resample_filter.shape)

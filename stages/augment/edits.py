@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline.attacks.ascent import Outcome, Start
 from pipeline.seeds import normal_rows
-from stages.augment.ascent import Outcome, Start
 from stages.augment.attacks import attempt_seeds, step_of
 from stages.augment.modes.base import Context, Sources
 
@@ -64,8 +64,8 @@ class EditAttack:
     def begin(self, items: Tensor, attempts: list[int]) -> Start:
         """Edits by r ~ N(0, 1), projected onto where they may be."""
         config, device = self.context.config, self.sources.w.device
-        seeds = attempt_seeds(self.context, "natra", self.sources, items, attempts)
-        drawn = normal_rows(self.shape, seeds).to(device)
+        seeds = attempt_seeds(self.context, "natra", self.sources)
+        drawn = normal_rows(self.shape, seeds(items, attempts)).to(device)
         most = config.most_epsilon
         if self.adaptive:
             radius = torch.tensor([self.radius(a) for a in attempts], device=device)
@@ -76,7 +76,8 @@ class EditAttack:
             x = drawn.clamp(-most, most)
             low, high = (x - config.epsilon).clamp_min(-most), (x + config.epsilon).clamp_max(most)
         x, low, high = (torch.where(self.allowed[items], each, 0.0) for each in (x, low, high))
-        return Start(x, low, high, step_of(self.context, radius))
+        steps = [step_of(self.context, reach) for reach in radius.tolist()]
+        return Start(x, low, high, torch.tensor(steps, device=device))
 
     def edited(self, x: Tensor, items: Tensor) -> Tensor:
         """w + sum of r deviation(u) u [n, num_ws, w_dim]; each edit stops at the directions' typical bound."""

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.classifiers.attacks import ascend, into_ball, pgd, uniform_like
+from pipeline.attacks.ascent import ascend
+from pipeline.attacks.balls import PIXELS, BallAttack, Seeds
+from pipeline.attacks.mix import MixAttack
 from pipeline.generators import Generator
-from pipeline.seeds import normal_rows, seed_of
+from pipeline.seeds import seed_of
 from stages.evaluate.config import EvaluateConfig
 
 SEED = 0  # of the attacks: every classifier is attacked from the same starts
+REVISION = 2  # of the attacks: raised whenever one changes what it finds
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Attacked:
         images: [B, 3, H, W] in [-1, 1].
         w: w+ [B, num_ws, w_dim] behind them, for attacks in the latent space.
         generator: renders w; with it, `fine_layers` that do not carry the label.
+        slots: images attacked at once.
     """
 
     network: nn.Module
@@ -32,10 +36,16 @@ class Attacked:
     w: Tensor | None = None
     generator: Generator | None = None
     fine_layers: tuple[int, ...] = ()
+    slots: int = 64
 
-    def seeds(self, *purpose: str | int) -> list[int]:
-        """One seed for each sample."""
-        return [seed_of(SEED, "evaluate", *purpose, sample) for sample in self.ids]
+    def seeds(self, attack: str) -> Seeds:
+        """A seed for each sample's attempt."""
+
+        def seeds(items: Tensor, attempts: list[int]) -> list[int]:
+            ids = [self.ids[i] for i in items.tolist()]
+            return [seed_of(SEED, "evaluate", attack, n, name) for n, name in zip(attempts, ids, strict=True)]
+
+        return seeds
 
     def latent(self) -> tuple[Tensor, Generator]:
         """W+ and generator of an attack that needs them."""
@@ -43,9 +53,17 @@ class Attacked:
         assert self.generator is not None
         return self.w, self.generator
 
-    def logits(self, w: Tensor) -> Tensor:
-        """What the network says of the images that w+ renders as."""
-        answer: Tensor = self.network(self.latent()[1].synthesize(w).clamp(-1, 1))
+    def rendered(self, w: Tensor, items: Tensor) -> Tensor:
+        """What w+ [n, num_ws, w_dim] of some samples renders as."""
+        return self.latent()[1].synthesize(w)
+
+    def withstands(self, attack: BallAttack | MixAttack) -> Tensor:
+        """Which samples an attack does not get misclassified [B]."""
+        return ~ascend(attack, self.labels, self.logits, self.slots).fooled.to(self.labels.device)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """What the network says of images [n, 3, H, W] about [-1, 1]."""
+        answer: Tensor = self.network(images.clamp(-1, 1))
         return answer
 
     def right(self, logits: Tensor) -> Tensor:
@@ -67,56 +85,48 @@ def clean(batch: Attacked) -> Tensor:
 def pixel_pgd(batch: Attacked) -> Tensor:
     """PGD on the pixels, from a random place in the ball; a sample that is not recognised anyway is lost."""
     c = batch.config
-    images = pgd(
-        batch.network, batch.images, batch.labels, c.pgd_epsilon, c.pgd_step, c.pgd_steps, batch.seeds("pgd")
+    attack = BallAttack(
+        batch.images,
+        c.pgd_epsilon,
+        c.pgd_step,
+        c.pgd_steps,
+        batch.seeds("pgd"),
+        lambda x, items: x,
+        bounds=PIXELS,
+        stop_early=True,
     )
-    return clean(batch) & batch.right(batch.network(images))
+    return clean(batch) & batch.withstands(attack)
 
 
 @torch.no_grad()
 def om_pgd(batch: Attacked) -> Tensor:
     """OM-PGD (Lin et al. 2020): PGD on w+ around the sample's own; G(w) itself has to be recognised too."""
     c, (w, _) = batch.config, batch.latent()
-    start = w + c.om_epsilon * uniform_like(w, batch.seeds("om-pgd"))
-    _, fooled = ascend(
-        lambda points, rows: batch.logits(points),
-        start,
-        batch.labels,
-        lambda points, rows: into_ball(points, w[rows], c.om_epsilon),
-        c.om_step,
-        c.om_steps,
+    attack = BallAttack(
+        w, c.om_epsilon, c.om_step, c.om_steps, batch.seeds("om-pgd"), batch.rendered, stop_early=True
     )
-    return batch.right(batch.logits(w)) & ~fooled
+    own = batch.rendered(w, torch.arange(len(w), device=w.device))
+    return batch.right(batch.logits(own)) & batch.withstands(attack)
 
 
 @torch.no_grad()
 def advmix(batch: Attacked) -> Tensor:
     """Algorithm 2 of AdvMix: from random fine styles, each moved within its ball, until one is misclassified."""
     c, (w, generator) = batch.config, batch.latent()
-    fine = torch.zeros(w.shape[1], 1, dtype=torch.bool, device=w.device)
-    fine[list(batch.fine_layers)] = True
-    left = torch.arange(len(w), device=w.device)
-    for restart in range(c.advmix_restarts):
-        seeds = [batch.seeds("advmix", restart)[i] for i in left.tolist()]
-        style = generator.map(normal_rows((generator.z_dim,), seeds).to(w.device))
-        start = torch.where(fine, style, w[left])
-
-        def project(points: Tensor, rows: Tensor, start: Tensor = start) -> Tensor:
-            near = into_ball(points, start[rows], c.advmix_epsilon)
-            return torch.where(fine, near, start[rows])
-
-        _, fooled = ascend(
-            lambda points, rows: batch.logits(points),
-            start,
-            batch.labels[left],
-            project,
-            c.advmix_step,
-            c.advmix_steps,
-        )
-        left = left[~fooled]
-        if len(left) == 0:
-            break
-    return torch.isin(torch.arange(len(w), device=w.device), left)
+    attack = MixAttack(
+        w,
+        generator.map,
+        batch.rendered,
+        generator.z_dim,
+        batch.fine_layers,
+        c.advmix_epsilon,
+        c.advmix_step,
+        c.advmix_steps,
+        c.advmix_restarts,
+        batch.seeds("advmix"),
+        generator=generator,
+    )
+    return batch.withstands(attack)
 
 
 @dataclass(frozen=True)

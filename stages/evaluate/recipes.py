@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.classifiers.attacks import pgd
+from pipeline.attacks.balls import worst_images
 from pipeline.classifiers.judge import mix_colours
 from pipeline.seeds import seed_of
 
@@ -62,7 +62,7 @@ class AdversarialTraining:
         labels = batch.targets.argmax(dim=1)
         seeds = [seed_of(seed, "at", i) for i in range(len(labels))]
         step = 2.5 * self.epsilon / AT_STEPS
-        images = pgd(network, batch.images, labels, self.epsilon, step, AT_STEPS, seeds, early_exit=False)
+        images = worst_images(network, batch.images, labels, self.epsilon, step, AT_STEPS, seeds)
         network.train()
         return Batch(images, batch.targets)
 

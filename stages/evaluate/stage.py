@@ -20,7 +20,7 @@ from pipeline.ledger import Record
 from pipeline.outputs import file_output
 from pipeline.seeds import seed_of
 from pipeline.stage import Chunk, ChunkResult
-from stages.evaluate.attacks import ATTACKS, SEED, Attacked
+from stages.evaluate.attacks import ATTACKS, REVISION, SEED, Attacked
 from stages.evaluate.cache import cached, set_digest
 from stages.evaluate.config import EvaluateConfig
 from stages.evaluate.reading import Samples, read_split
@@ -29,6 +29,7 @@ from stages.evaluate.rows import Row
 from stages.evaluate.training import train
 
 BATCH = 64  # images attacked at once where --batch-size is silent
+HELD = 4  # times as many are at hand, to take the places of those that are done
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Evaluate:
         """Digest of what decides a measure, but for the classifier."""
         images = set_digest(build.shards_path(self.test_shards), self.config.test_split)
         generator = open_generator(self.generator).sha256 if ATTACKS[attack].latent else ""
-        return digest_of([attack, self.config.of_attack(attack), images, generator, self.limit])
+        return digest_of([attack, REVISION, self.config.of_attack(attack), images, generator, self.limit])
 
     def training_samples(self, build: Build) -> Samples:
         """The split that is trained on, as the classifier sees it."""
@@ -172,7 +173,7 @@ class Evaluate:
         right = torch.cat(
             [
                 entry.attack(self.batch(network, samples, rows, entry.latent))
-                for rows in chosen.split(self.batch_size or BATCH)
+                for rows in chosen.split(HELD * (self.batch_size or BATCH))
             ]
         )
         return {"accuracy": float(right.float().mean()), "right": int(right.sum()), "samples": len(right)}
@@ -183,7 +184,12 @@ class Evaluate:
         picked = rows.numpy()
         images, labels = to_float(samples.pixels[picked]), torch.from_numpy(samples.labels[picked])
         plain = Attacked(
-            network, self.config, images.to(device), labels.to(device), [samples.ids[i] for i in picked]
+            network,
+            self.config,
+            images.to(device),
+            labels.to(device),
+            [samples.ids[i] for i in picked],
+            slots=self.batch_size or BATCH,
         )
         if not latent:
             return plain

@@ -57,6 +57,10 @@ class Lbfgs:
         """The trial points."""
         return self.trial
 
+    def needs_gradient(self) -> bool:
+        """Always."""
+        return True
+
     def observe(self, loss: Tensor, gradient: Tensor) -> None:
         """Accept the trial where it descends, learn curvature from it anyway, and set the next trial."""
         gradient = self.preconditioner.to_u(gradient)
@@ -140,6 +144,10 @@ class Adam:
     def propose(self) -> Tensor:
         """The present points."""
         return self.theta
+
+    def needs_gradient(self) -> bool:
+        """Always."""
+        return True
 
     def observe(self, loss: Tensor, gradient: Tensor) -> None:
         """One step."""

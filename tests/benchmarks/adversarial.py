@@ -10,17 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipeline.attacks.balls import uniform_in_ball
+from pipeline.attacks.mix import typical
 from pipeline.build import create_build
 from pipeline.classifiers import classify
 from pipeline.classifiers.judge import train_classifier
 from pipeline.datasets.loading import load_split
 from pipeline.generators import open_generator
 from pipeline.generators.layered import LayeredGenerator
+from pipeline.generators.layers import replace_layers
 from pipeline.images import to_float
 from pipeline.seeds import normal_rows, torch_generator
-from stages.augment.attacks import MixAttack, attacked, attempt_seeds, latent_attack, typical, uniform_in_box
+from stages.augment.attacks import attacked, attempt_seeds, latent_attack, mix_attack, step_of
 from stages.augment.config import AugmentConfig, resolve
-from stages.augment.modes.base import Context, Sources, replace_layers
+from stages.augment.modes.base import Context, Sources
 from tests.benchmarks.timing import Measured
 
 SAMPLES = 64
@@ -76,12 +79,12 @@ def make_arena(folder: str) -> Arena:
 def advmix_loop(arena: Arena, context: Context) -> Tensor:
     """Algorithm 2 of AdvMix, one sample after the other; return which were misclassified [N]."""
     config, sources, fine = context.config, arena.sources, context.fine_layers
-    step = config.epsilon / min(4, config.attack_steps)
+    step = step_of(context, config.epsilon)
     fooled = torch.zeros(len(sources), dtype=torch.bool)
     for i in range(len(sources)):
         item, w, label = torch.tensor([i]), sources.w[i : i + 1], sources.labels[i : i + 1]
         for restart in range(config.restarts):
-            z = normal_rows((context.z_dim,), attempt_seeds(context, "advmix", sources, item, [restart]))
+            z = normal_rows((context.z_dim,), attempt_seeds(context, "advmix", sources)(item, [restart]))
             x = start = replace_layers(w, arena.network.map(typical(z, config.typical)), fine)
             for taken in range(config.attack_steps + 1):
                 x = x.detach().requires_grad_(True)
@@ -102,11 +105,11 @@ def advmix_loop(arena: Arena, context: Context) -> Tensor:
 def om_pgd_loop(arena: Arena, context: Context) -> Tensor:
     """OM-PGD, one sample after the other; return which were misclassified at the end [N]."""
     config, sources = context.config, arena.sources
-    step = config.epsilon / min(4, config.attack_steps)
+    step = step_of(context, config.epsilon)
     fooled = torch.zeros(len(sources), dtype=torch.bool)
     for i in range(len(sources)):
         w, label = sources.w[i : i + 1], sources.labels[i : i + 1]
-        x = uniform_in_box(w, config.epsilon, attempt_seeds(context, "om-adv", sources, torch.tensor([i]), [0]))
+        x = uniform_in_ball(w, config.epsilon, attempt_seeds(context, "om-adv", sources)(torch.tensor([i]), [0]))
         for _ in range(config.attack_steps):
             x = x.detach().requires_grad_(True)
             loss = F.cross_entropy(arena.classifier(arena.network.synthesize(x)), label)
@@ -121,7 +124,7 @@ def om_pgd_loop(arena: Arena, context: Context) -> Tensor:
 def ours(arena: Arena, context: Context) -> Tensor:
     """What the mode makes of all samples; return which it says were misclassified [N]."""
     if context.config.mode == "advmix":
-        return attacked(arena.sources, context, MixAttack(arena.sources, context)).fooled
+        return attacked(arena.sources, context, mix_attack(arena.sources, context)).fooled
     w = latent_attack(arena.sources, context, "om-adv").w
     with torch.no_grad():
         return arena.classifier(arena.network.synthesize(w)).argmax(dim=1) != arena.sources.labels

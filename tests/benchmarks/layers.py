@@ -15,9 +15,9 @@ from pipeline.classifiers.judge import train_classifier
 from pipeline.datasets.loading import load_split
 from pipeline.devices import use_one_thread
 from pipeline.generators import load_generator
+from pipeline.generators.layers import replace_layers
 from pipeline.images import to_float
 from pipeline.seeds import torch_generator
-from stages.augment.modes.base import replace_layers
 
 COUNT = 512
 

@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from pipeline.attacks.mix import typical
 from pipeline.build import open_build
 from pipeline.classifiers.vgg5 import TruncatedVGG
 from pipeline.generators import open_generator
+from pipeline.generators.layers import replace_layers
 from pipeline.seeds import normal_rows, seed_of
 from pipeline.store import read_rows
-from stages.augment.attacks import typical
 from stages.augment.config import AugmentConfig, resolve
 from stages.augment.modes import MODES
-from stages.augment.modes.base import Context, Edit, Sources, replace_layers
+from stages.augment.modes.base import Context, Edit, Sources
 from tests.conftest import Tiny, run_pipeline
 
 

@@ -4,7 +4,7 @@ Each restart is a random mix; ascent on the cross-entropy stays within epsilon (
 misclassified image is taken, the start included. Where none is, the mix of the highest cross-entropy is (eq. 16).
 """
 
-from stages.augment.attacks import MixAttack, attacked, told
+from stages.augment.attacks import attacked, mix_attack, told
 from stages.augment.modes.base import Context, Sources, Variants, no_partner
 
 
@@ -13,5 +13,5 @@ class AdvMix:
 
     def __call__(self, sources: Sources, context: Context) -> Variants:
         """Attack each variant by itself."""
-        outcome = attacked(sources, context, MixAttack(sources, context))
+        outcome = attacked(sources, context, mix_attack(sources, context))
         return Variants(outcome.x, no_partner(sources), columns=told(outcome, context.config.epsilon))

@@ -138,13 +138,6 @@ class Mode(Protocol):
         ...
 
 
-def replace_layers(w: Tensor, other: Tensor, layers: tuple[int, ...]) -> Tensor:
-    """[w_coarse(w), w_fine(other)]: take `layers` from `other`, both [B, num_ws, w_dim]."""
-    mask = torch.zeros(w.shape[1], dtype=torch.bool, device=w.device)
-    mask[list(layers)] = True
-    return torch.where(mask[None, :, None], other, w)
-
-
 def no_partner(sources: Sources) -> Tensor:
     """-1 for each source."""
     return torch.full_like(sources.rows, -1)

@@ -1,6 +1,7 @@
 """Mix (AdvMix, eq. 11): dec(enc(x_A)_coarse, enc(x_B)_fine), with the label of A."""
 
-from stages.augment.modes.base import Context, Sources, Variants, draw_partners, replace_layers
+from pipeline.generators.layers import replace_layers
+from stages.augment.modes.base import Context, Sources, Variants, draw_partners
 
 
 class Mix:

@@ -10,7 +10,7 @@ classifier gets wrong anyway has epsilon_i = 0, and a hard label.
 import torch
 from torch import Tensor
 
-from stages.augment.ascent import Outcome
+from pipeline.attacks.ascent import Outcome
 from stages.augment.attacks import attacked
 from stages.augment.edits import EditAttack
 from stages.augment.modes.base import Context, Sources, Variants, no_partner

@@ -1,7 +1,8 @@
 """RandMix (AdvMix, eq. 17): dec(enc(x)_coarse, map(z)_fine) with z ~ N(0, 1)."""
 
+from pipeline.generators.layers import replace_layers
 from pipeline.seeds import normal_rows
-from stages.augment.modes.base import Context, Sources, Variants, no_partner, replace_layers
+from stages.augment.modes.base import Context, Sources, Variants, no_partner
 
 
 class RandMix:

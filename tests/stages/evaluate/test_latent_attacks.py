@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from pipeline.generators.base import Activations
 from stages.evaluate.attacks import ATTACKS, Attacked
 from stages.evaluate.config import EvaluateConfig
 
@@ -22,6 +23,12 @@ class Watched:
 
     def map(self, z: Tensor) -> Tensor:
         return z[:, None].expand(-1, LAYERS, -1)
+
+    def activations(self, w: Tensor, layer: int) -> Activations:
+        return Activations(w[:, : layer + 1].clone())
+
+    def resume(self, reached: Activations, w: Tensor, layer: int) -> Tensor:
+        return self.synthesize(torch.cat([reached.features, w[:, layer + 1 :]], dim=1))
 
     def synthesize(self, w: Tensor) -> Tensor:
         self.seen.append(w.detach().clone())

@@ -153,6 +153,10 @@ class Ascent:
         """The present points."""
         return self.x
 
+    def needs_gradient(self) -> bool:
+        """Not where every attempt is at its last point, which is only judged."""
+        return bool((self.active & (self.taken < self.attack.steps)).any())
+
     def observe(self, loss: Tensor, gradient: Tensor) -> None:
         """Judge the present points, then step, begin the next attempt, or be done."""
         wrong, last = self.asked.wrong, self.taken >= self.attack.steps

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.augment.ascent import Outcome, Start, ascend, log_odds_against
+from pipeline.attacks.ascent import Outcome, Start, ascend, log_odds_against
 
 RADIUS = 0.25
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from pipeline.attacks.held import HeldLayers
 from pipeline.generators import load_generator
-from stages.augment.held import HeldLayers
-from stages.augment.modes.base import replace_layers
+from pipeline.generators.layers import replace_layers
 from tests.conftest import Tiny
 
 
