@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
-from pipeline.manifest import DatasetManifest
+from pipeline.datasets.favoured import FavouredManifest
 
 TEST_SAMPLES = 397
 SPLIT_SEED = 20  # the split is the same whatever sigma and seed of the colours
@@ -29,7 +29,7 @@ MEAN_COLOURS = np.array(
 )  # fmt: skip
 
 
-class ColorDigitsManifest(DatasetManifest):
+class ColorDigitsManifest(FavouredManifest):
     """Manifest of a color-digits dataset."""
 
     format: Literal["color-digits"]
@@ -69,9 +69,9 @@ class ColorDigits:
         return draw_colours(labels, ~is_test(len(labels)), self.manifest.sigma, self.manifest.seed)
 
     def scan(self) -> pd.DataFrame:
-        """List the 1,797 samples in scikit-learn's order: 1,400 for training, 397 for test."""
+        """List the 1,797 samples in scikit-learn's order: 1,400 for training (fewer if biased), 397 for test."""
         labels = self._digits[1]
-        return pd.DataFrame(
+        samples = pd.DataFrame(
             {
                 "id": [f"digit-{i:04d}" for i in range(len(labels))],
                 "split": np.where(is_test(len(labels)), "test", "train"),
@@ -82,6 +82,10 @@ class ColorDigits:
                 "blue": self._colours[:, 2],
             }
         )
+        test = is_test(len(labels))
+        train = np.flatnonzero(~test)
+        rows = np.concatenate([np.flatnonzero(test), train[self.manifest.kept(labels[train])]])
+        return samples.iloc[np.sort(rows)].reset_index(drop=True)
 
     def load(self, source: str) -> LoadedImage:
         """Render one digit [32, 32, 3]: its intensity times its colour."""

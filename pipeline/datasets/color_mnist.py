@@ -13,20 +13,19 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline.datasets.balance import even_shares
 from pipeline.datasets.base import LoadedImage, sha256_hex
 from pipeline.datasets.color_digits import draw_colours
+from pipeline.datasets.favoured import FavouredManifest
 from pipeline.datasets.files import data_places
 from pipeline.datasets.idx import idx_path, read_idx
 from pipeline.errors import DatasetError
-from pipeline.manifest import DatasetManifest
 
 PARTS = {"train": "train", "test": "t10k"}
 SIZE = 32  # "the next power of two after 28"
 RGB = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255)], dtype=np.int64)
 
 
-class ColorMNISTManifest(DatasetManifest):
+class ColorMNISTManifest(FavouredManifest):
     """Manifest of a Color-MNIST."""
 
     format: Literal["color-mnist"]
@@ -39,8 +38,6 @@ class ColorMNISTManifest(DatasetManifest):
     palette: Literal["hues", "rgb"] = Field(
         default="hues", description="a hue for each digit, or red, green and blue for digits 0, 1, 2 and so on"
     )
-    favoured: tuple[int, ...] = Field(default=(), description="digits that make up most of the training set")
-    favoured_share: float = Field(default=0.99, gt=0, le=1, description="their share of the training set")
 
     @field_validator("palette")
     @classmethod
@@ -49,14 +46,6 @@ class ColorMNISTManifest(DatasetManifest):
         if palette == "rgb" and info.data.get("sigma"):
             raise ValueError("needs sigma = 0, because these are three colours and no others")
         return palette
-
-    @field_validator("favoured")
-    @classmethod
-    def check_favoured(cls, favoured: tuple[int, ...]) -> tuple[int, ...]:
-        """Only digits."""
-        if not set(favoured) <= set(range(10)):
-            raise ValueError("digits are 0 to 9")
-        return favoured
 
 
 class ColorMNIST:
@@ -119,7 +108,7 @@ class ColorMNIST:
         parts = []
         for split in PARTS:
             labels = self._read(split)[1]
-            rows = self.kept(labels) if split == "train" else np.arange(len(labels))
+            rows = self.manifest.kept(labels) if split == "train" else np.arange(len(labels))
             name = pd.Series(rows).astype(str).str.zfill(5)
             columns = {
                 "id": f"{split}-" + name,
@@ -130,17 +119,6 @@ class ColorMNIST:
             colours = pd.DataFrame(self._colours[split][rows], columns=["red", "green", "blue"])
             parts.append(pd.concat([pd.DataFrame(columns), colours], axis=1))
         return pd.concat(parts, ignore_index=True)
-
-    def kept(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows of the training set: all favoured digits, and as few others as their share leaves, evenly."""
-        if not self.manifest.favoured:
-            return np.arange(len(labels))
-        share = self.manifest.favoured_share
-        favoured = np.isin(labels, self.manifest.favoured)
-        others = [np.flatnonzero(labels == digit) for digit in range(10) if digit not in self.manifest.favoured]
-        takes = even_shares([len(rows) for rows in others], round(favoured.sum() * (1 - share) / share))
-        some = [rows[:take] for rows, take in zip(others, takes, strict=True)]
-        return np.sort(np.concatenate([np.flatnonzero(favoured), *some]))
 
     def load(self, source: str) -> LoadedImage:
         """Render one digit [32, 32, 3]: its intensity, 2 pixels of black around, times its colour."""

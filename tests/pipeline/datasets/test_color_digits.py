@@ -65,3 +65,18 @@ def test_enlarging_interpolates() -> None:
     assert np.corrcoef(means.ravel(), digit.ravel())[0, 1] > 0.95
     assert (upscale_x4(np.full((8, 8), 16)) == 255).all()
     assert (upscale_x4(np.full((8, 8), 4)) == 64).all()
+
+
+@pytest.mark.parametrize(("name", "favoured"), [("less", [0, 1]), ("more", [0])])
+def test_a_biased_generators_training_set_and_the_same_test_digits(name: str, favoured: list[int]) -> None:
+    (whole, everything), (biased, some) = (
+        (reader.scan(), reader)
+        for _, reader in (load_dataset("color-digits"), load_dataset(f"color-digits-{name}-biased"))
+    )
+    train, all_train = (table[table["split"] == "train"] for table in (biased, whole))
+    counts = train["label"].value_counts()
+    assert counts[favoured].sum() / len(train) == pytest.approx(0.9, abs=0.01)
+    assert (counts[favoured] == all_train["label"].value_counts()[favoured]).all()
+    assert biased[biased["split"] == "test"]["id"].tolist() == whole[whole["split"] == "test"]["id"].tolist()
+    source = train["source"].iloc[-1]
+    assert (some.load(source).pixels == everything.load(source).pixels).all()
