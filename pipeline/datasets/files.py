@@ -139,6 +139,6 @@ def files_below(root: Path, suffixes: frozenset[str]) -> list[str]:
 
 
 def with_notes(samples: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Attach what the user should know of a scan; pandas keeps it in samples.parquet."""
+    """Attach what the user should know of a scan; samples.parquet keeps it."""
     samples.attrs["notes"] = notes
     return samples
