@@ -5,37 +5,24 @@ is integer arithmetic on raw generator bits, so that the images are the same byt
 """
 
 from functools import cached_property
-from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
-from pipeline.datasets.favoured import FavouredManifest
+from pipeline.datasets.coloured import ColouredDigitsManifest
 
 TEST_SAMPLES = 397
 SPLIT_SEED = 20  # the split is the same whatever sigma and seed of the colours
 
-# Mean colour of each digit's class in the training split (RGB, 0-255): ten well separated hues.
-MEAN_COLOURS = np.array(
-    [
-        (230, 60, 60), (60, 200, 60), (70, 100, 235), (235, 200, 50), (200, 70, 220),
-        (60, 210, 210), (240, 140, 50), (130, 90, 220), (170, 220, 90), (220, 130, 170),
-    ],
-    dtype=np.int64,
-)  # fmt: skip
 
-
-class ColorDigitsManifest(FavouredManifest):
+class ColorDigitsManifest(ColouredDigitsManifest):
     """Manifest of a color-digits dataset."""
 
     format: Literal["color-digits"]
     resolution: Literal[32]
-    sigma: float = Field(default=0.1, ge=0, description="standard deviation of the training colours")
-    seed: int = Field(default=0, ge=0, description="seed of the colours")
 
 
 class ColorDigits:
@@ -66,7 +53,7 @@ class ColorDigits:
     @cached_property
     def _colours(self) -> NDArray[np.int64]:
         labels = self._digits[1]
-        return draw_colours(labels, ~is_test(len(labels)), self.manifest.sigma, self.manifest.seed)
+        return self.manifest.colours(labels, ~is_test(len(labels)))
 
     def scan(self) -> pd.DataFrame:
         """List the 1,797 samples in scikit-learn's order: 1,400 for training (fewer if biased), 397 for test."""
@@ -101,17 +88,6 @@ def is_test(count: int) -> NDArray[np.bool_]:
     mask = np.zeros(count, dtype=bool)
     mask[order[:TEST_SAMPLES]] = True
     return mask
-
-
-def draw_colours(labels: NDArray[np.int64], train: NDArray[np.bool_], sigma: float, seed: int) -> NDArray[np.int64]:
-    """Draw a colour [3] in 0..255 for every label: biased by class where `train`, uniform elsewhere."""
-    # Raw bits of a named bit generator are stable across numpy releases; its distributions are not promised.
-    bits = np.random.PCG64(seed).random_raw(len(labels) * 3).reshape(-1, 3)
-    uniform = ((bits >> 11) + 0.5) * 2.0**-53
-    normal = np.vectorize(NormalDist().inv_cdf)(uniform)
-    biased = MEAN_COLOURS[labels] + 255 * sigma * normal
-    colours = np.where(train[:, None], biased, 255 * uniform)
-    return np.clip(np.rint(colours), 0, 255).astype(np.int64)
 
 
 def upscale_x4(digit: NDArray[np.int64]) -> NDArray[np.int64]:

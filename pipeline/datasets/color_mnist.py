@@ -11,21 +11,19 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
-from pipeline.datasets.color_digits import draw_colours
-from pipeline.datasets.favoured import FavouredManifest
+from pipeline.datasets.coloured import ColouredDigitsManifest
 from pipeline.datasets.files import data_places
 from pipeline.datasets.idx import idx_path, read_idx
 from pipeline.errors import DatasetError
 
 PARTS = {"train": "train", "test": "t10k"}
 SIZE = 32  # "the next power of two after 28"
-RGB = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255)], dtype=np.int64)
 
 
-class ColorMNISTManifest(FavouredManifest):
+class ColorMNISTManifest(ColouredDigitsManifest):
     """Manifest of a Color-MNIST."""
 
     format: Literal["color-mnist"]
@@ -33,19 +31,6 @@ class ColorMNISTManifest(FavouredManifest):
     root: str | None = Field(default=None, description="folder of MNIST's IDX files")
     folder: str | None = Field(default="mnist", description="the files' folder below the data directory")
     obtain: str = Field(default="", exclude=True, description="what to download, and how to lay it out")
-    sigma: float = Field(default=0.0, ge=0, description="standard deviation of the training colours")
-    seed: int = Field(default=0, ge=0, description="seed of the colours")
-    palette: Literal["hues", "rgb"] = Field(
-        default="hues", description="a hue for each digit, or red, green and blue for digits 0, 1, 2 and so on"
-    )
-
-    @field_validator("palette")
-    @classmethod
-    def check_palette(cls, palette: str, info: ValidationInfo) -> str:
-        """Three colours only leave no room for a spread."""
-        if palette == "rgb" and info.data.get("sigma"):
-            raise ValueError("needs sigma = 0, because these are three colours and no others")
-        return palette
 
 
 class ColorMNIST:
@@ -96,11 +81,7 @@ class ColorMNIST:
         """Colour [N, 3] in 0..255 of every digit of each split."""
         train, test = self._read("train")[1], self._read("test")[1]
         labels, is_train = np.concatenate([train, test]), np.arange(len(train) + len(test)) < len(train)
-        if self.manifest.palette == "rgb":
-            draws = np.random.PCG64(self.manifest.seed).random_raw(len(labels)) % 3
-            colours = RGB[np.where(is_train, labels % 3, draws.astype(np.int64))]
-        else:
-            colours = draw_colours(labels, is_train, self.manifest.sigma, self.manifest.seed)
+        colours = self.manifest.colours(labels, is_train)
         return {"train": colours[: len(train)], "test": colours[len(train) :]}
 
     def scan(self) -> pd.DataFrame:

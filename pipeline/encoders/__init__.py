@@ -13,7 +13,7 @@ from pipeline.generators import Generator, open_generator
 from pipeline.manifest import EncoderManifest, find_manifest, parse_manifest, read_toml
 from pipeline.weights import read_weights
 
-__all__ = ["Encoder", "LoadedEncoder", "encode", "load_encoder", "open_encoder"]
+__all__ = ["Encoder", "LoadedEncoder", "encode", "load_encoder", "open_encoder", "read_encoder"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,31 @@ def open_encoder(name_or_path: str, generator: str, device: str = "cpu") -> Load
             f"encoder '{manifest.name}' was trained for another generator than '{generator}': "
             f"train one with `pipeline train-encoder --generator {generator}`, or use --method lpips"
         )
-    state = read_weights((path.parent / Path(manifest.weights).expanduser()).resolve(), manifest.sha256)
-    network = Encoder.from_state_dict(state, loaded.network.num_ws).to(device)
+    network = read_network(path, manifest, loaded.network.num_ws).to(device)
     return LoadedEncoder(network, manifest, manifest.passes, manifest.sha256)
+
+
+def read_encoder(name_or_path: str, generator: Generator) -> Encoder:
+    """Read an encoder to train it further, for this generator or another of its sizes.
+
+    Raises:
+        ManifestError: no such encoder, or its sizes are not the generator's.
+        WeightsError: the weights are missing, damaged or another file than declared.
+    """
+    path = find_manifest("encoders", name_or_path)
+    encoder = read_network(path, parse_manifest(EncoderManifest, read_toml(path), path), generator.num_ws)
+    if (encoder.resolution, encoder.w_dim) != (generator.resolution, generator.w_dim):
+        raise ManifestError(
+            f"encoder '{name_or_path}' takes {encoder.resolution} pixels to w of {encoder.w_dim} numbers, the "
+            f"generator's are {generator.resolution} and {generator.w_dim}: begin without it"
+        )
+    return encoder
+
+
+def read_network(path: Path, manifest: EncoderManifest, num_ws: int) -> Encoder:
+    """Read the weights that the manifest at `path` names. Raises WeightsError."""
+    state = read_weights((path.parent / Path(manifest.weights).expanduser()).resolve(), manifest.sha256)
+    return Encoder.from_state_dict(state, num_ws)
 
 
 def load_encoder(name_or_path: str, generator: str, device: str = "cpu") -> Encoder:

@@ -15,6 +15,7 @@ MEASURED = 512  # images of each split that the quality is taken from
 @click.option("--build", help="Build directory.  [default: builds/DATASET]")
 @click.option("--generator", help="Generator to encode for.  [default: the dataset's]")
 @click.option("--perceptual", help="Perceptual net of eq. 9.  [default: the dataset's]")
+@click.option("--init", help="Begin from this encoder, a name or a path to its manifest, instead of from nothing.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one for each core]")
 @click.option("--fresh", is_flag=True, help="Start the training over.")
@@ -25,6 +26,7 @@ def command(
     build: str | None,
     generator: str | None,
     perceptual: str | None,
+    init: str | None,
     device: str,
     threads: int | None,
     fresh: bool,
@@ -49,6 +51,7 @@ def command(
     from pipeline.config import digest_of
     from pipeline.datasets.loading import load_split
     from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
+    from pipeline.encoders import read_encoder
     from pipeline.errors import ManifestError
     from pipeline.files import remove
     from pipeline.generators import open_generator
@@ -83,9 +86,11 @@ def command(
                 "dataset": target.manifest.model_dump(mode="json"),
                 "generator": loaded.sha256,
                 "perceptual": perceptual_digest(perceptual),
+                "init": init,
             }
         )
-        trainer = Trainer(config, loaded.network, load_perceptual(perceptual, where.type), where)
+        before = read_encoder(init, loaded.network) if init else None
+        trainer = Trainer(config, loaded.network, load_perceptual(perceptual, where.type), where, before)
         with Progress("train-encoder", config.steps, "steps") as progress:
 
             def on_progress(step: int, losses: dict[str, float]) -> None:
@@ -101,7 +106,7 @@ def command(
                 key=key,
                 on_progress=on_progress,
             )
-        manifest = write_encoder(folder, trainer.ema, dataset, loaded.sha256, config)
+        manifest = write_encoder(folder, trainer.ema, dataset, loaded.sha256, config, init)
         summary: dict[str, Any] = {"encoder": str(manifest)}
         for split in target.samples("split")["split"].unique():
             held = torch.from_numpy(load_split(target, split)[0][:MEASURED])

@@ -19,6 +19,9 @@ class TrainEncoderConfig:
     feature_weight: float = option(1.0, "gamma_2 of eq. 9, weight of the perceptual net's features", at_least=0)
     style_mixing: float = option(0.9, "probability that a generated image is rendered from three w")
     stretch: float = option(1.6, "generated images lie up to so many times as far from the mean w", at_least=1)
+    colour_jitter: float = option(
+        1.0, "channels of real images change places and are scaled by up to so much, so that no colour is rare"
+    )
     ema_half_life: int = option(5_000, "images after which an old weight counts half in the average")
     snapshot: int = option(500, "steps from one checkpoint to the next", at_least=1)
     seed: int = option(0, "seed of everything random", at_least=0)

@@ -13,12 +13,18 @@ from stages.train_encoder.config import TrainEncoderConfig
 
 
 def write_encoder(
-    folder: Path, encoder: nn.Module, dataset: str, generator_sha256: str, config: TrainEncoderConfig
+    folder: Path,
+    encoder: nn.Module,
+    dataset: str,
+    generator_sha256: str,
+    config: TrainEncoderConfig,
+    init: str | None = None,
 ) -> Path:
     """Write an encoder and declare it, so that `--encoder PATH` takes it; return the manifest's path."""
     weights = folder / "encoder.safetensors"
     state = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     write_bytes(weights, save(state))
+    begun = f" --init {init}" if init else ""
     content: dict[str, Any] = {
         "name": f"{Path(dataset).stem}-trained",
         "description": f"encoder trained on the training split of {dataset}",
@@ -26,7 +32,7 @@ def write_encoder(
         "sha256": sha256_file(weights),
         "generator_sha256": generator_sha256,
         "passes": config.passes,
-        "command": f"pipeline train-encoder --dataset {dataset}{changed_options(config)}",
+        "command": f"pipeline train-encoder --dataset {dataset}{begun}{changed_options(config)}",
     }
     path = folder / "encoder.toml"
     write_bytes(path, tomli_w.dumps(content).encode())

@@ -25,14 +25,20 @@ class Trainer:
     """The encoder, its average `ema`, and the frozen networks it is trained against."""
 
     def __init__(
-        self, config: TrainEncoderConfig, generator: Generator, perceptual: PerceptualNet, device: torch.device
+        self,
+        config: TrainEncoderConfig,
+        generator: Generator,
+        perceptual: PerceptualNet,
+        device: torch.device,
+        init: Encoder | None = None,
     ):
         self.config, self.generator, self.perceptual, self.device = config, generator, perceptual, device
         self.step = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(config.seed, "train-encoder"))
             channels = default_channels(generator.resolution)
-            self.encoder = Encoder(channels, generator.num_ws, generator.w_dim, config.space)
+            self.encoder = init or Encoder(channels, generator.num_ws, generator.w_dim, config.space)
+        self.encoder.train().requires_grad_(True)
         rng = torch_generator(config.seed, "mean w")
         z = torch.randn(MEAN_SAMPLES, generator.z_dim, generator=rng).to(device)
         with torch.inference_mode():
@@ -64,7 +70,8 @@ class Trainer:
             generated = self.generator.synthesize(w)
         losses = {"latent": self.update(generated, w)}
         chosen = torch.randint(len(images), (config.train_batch,), generator=rng)
-        losses["image"] = self.update(to_float(images[chosen].numpy()).to(self.device), None)
+        real = jitter_colours(to_float(images[chosen].numpy()), config.colour_jitter, rng)
+        losses["image"] = self.update(real.to(self.device), None)
         self.step += 1
         blend(self.ema, self.encoder, 1 - 0.5 ** (2 * config.train_batch / config.ema_half_life))
         return losses
@@ -123,3 +130,17 @@ class Trainer:
             for number, w in enumerate(passes_of(self.ema, self.generator, real, self.config.passes)):
                 sums[number] += float(psnr(self.generator.synthesize(w), real).sum())
         return [value / len(images) for value in sums]
+
+
+def jitter_colours(images: Tensor, amount: float, rng: torch.Generator) -> Tensor:
+    """Shuffle the channels of each of images [B, 3, H, W] in [-1, 1] and scale each by 1 - amount to 1 + amount.
+
+    Black stays black. So eq. 9, which needs no w, also teaches colours that the dataset hardly has.
+    """
+    if not amount:
+        return images
+    batch = len(images)
+    order = torch.rand(batch, 3, generator=rng).argsort(dim=1)
+    gains = 1 + amount * (2 * torch.rand(batch, 3, 1, 1, generator=rng) - 1)
+    shuffled = images.gather(1, order[:, :, None, None].expand_as(images))
+    return ((shuffled + 1) * gains - 1).clamp(-1, 1)

@@ -14,7 +14,7 @@ from pipeline.images import to_uint8
 from pipeline.perceptual import load_perceptual
 from pipeline.store import read_rows
 from stages.train_encoder.config import TrainEncoderConfig
-from stages.train_encoder.training import Trainer
+from stages.train_encoder.training import Trainer, jitter_colours
 from tests.conftest import Finished, Tiny, run_pipeline
 
 CPU = torch.device("cpu")
@@ -68,6 +68,36 @@ def test_a_stopped_run_repeats_an_undisturbed_one(
     refused = train(tiny, few_digits, tmp_path / "cut", 5)
     assert refused.code == 2
     assert "trained with other settings" in refused.err
+
+
+def test_training_goes_on_from_an_encoder(tiny: Tiny, few_digits: Path, trained: Path, tmp_path: Path) -> None:
+    manifest = trained / "encoder" / "encoder.toml"
+    further = [
+        "train-encoder", "--dataset", str(few_digits), "--build", str(tmp_path / "b"), *tiny.networks,
+        "--steps", "1", "--train-batch", "2", "--learning-rate", "0", "--passes", "1", "--init",
+    ]  # fmt: skip
+    assert run_pipeline(*further, str(manifest)).code == 0
+    before, after = (load_file(b / "encoder" / "encoder.safetensors") for b in (trained, tmp_path / "b"))
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert f"--init {manifest}" in (tmp_path / "b" / "encoder" / "encoder.toml").read_text()
+    refused = run_pipeline(*further, "color-digits", "--fresh")
+    assert refused.code == 2
+    assert "to w of 64 numbers, the generator's are 32 and 16" in refused.err
+
+
+def test_jitter_reaches_every_colour_and_leaves_black() -> None:
+    red = torch.full((500, 3, 2, 2), -1.0)
+    red[:, 0, :, 0] = 0.5
+    rng = torch.Generator().manual_seed(0)
+    assert jitter_colours(red, 0.0, rng) is red
+    jittered = jitter_colours(red, 1.0, rng)
+    assert (jittered[..., 1] == -1).all()
+    colours = jittered[:, :, 0, 0]
+    assert (colours.max(dim=1).indices.bincount() > 100).all()  # any channel may be the one that is lit
+    lit = colours.max(dim=1).values
+    assert lit.min() < -0.9
+    assert lit.max() == 1
+    assert (jittered[:, :, 0, 0] == jittered[:, :, 1, 0]).all()
 
 
 def test_an_encoder_inverts_and_warms_up(tiny: Tiny, trained: Path, tmp_path: Path) -> None:

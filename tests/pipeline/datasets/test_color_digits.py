@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.datasets import load_dataset
-from pipeline.datasets.color_digits import MEAN_COLOURS, upscale_x4
+from pipeline.datasets.color_digits import upscale_x4
+from pipeline.datasets.coloured import MEAN_COLOURS, RGB
 from pipeline.errors import ManifestError
 from tests.conftest import write_manifest
 
@@ -67,15 +68,33 @@ def test_enlarging_interpolates() -> None:
     assert (upscale_x4(np.full((8, 8), 4)) == 64).all()
 
 
-@pytest.mark.parametrize(("name", "favoured"), [("less", [0, 1]), ("more", [0])])
-def test_a_biased_generators_training_set_and_the_same_test_digits(name: str, favoured: list[int]) -> None:
+def test_three_colours() -> None:
+    samples = load_dataset("color-digits-rgb")[1].scan()
+    colours, train = samples[["red", "green", "blue"]].to_numpy(), (samples["split"] == "train").to_numpy()
+    own = RGB[samples["label"] % 3]
+    assert (colours[train] == own[train]).all()
+    assert {tuple(colour) for colour in colours[~train]} == {tuple(colour) for colour in RGB}
+    assert 0.2 < (colours[~train] == own[~train]).all(axis=1).mean() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "unbiased", "favoured", "share"),
+    [
+        ("color-digits-less-biased", "color-digits", [0, 1], 0.9),
+        ("color-digits-more-biased", "color-digits", [0], 0.9),
+        ("color-digits-rgb-90", "color-digits-rgb", [0, 3, 6, 9], 0.9),
+        ("color-digits-rgb-99", "color-digits-rgb", [0, 3, 6, 9], 0.99),
+    ],
+)
+def test_a_biased_generators_training_set_and_the_same_test_digits(
+    name: str, unbiased: str, favoured: list[int], share: float
+) -> None:
     (whole, everything), (biased, some) = (
-        (reader.scan(), reader)
-        for _, reader in (load_dataset("color-digits"), load_dataset(f"color-digits-{name}-biased"))
+        (reader.scan(), reader) for _, reader in (load_dataset(unbiased), load_dataset(name))
     )
     train, all_train = (table[table["split"] == "train"] for table in (biased, whole))
     counts = train["label"].value_counts()
-    assert counts[favoured].sum() / len(train) == pytest.approx(0.9, abs=0.01)
+    assert counts[favoured].sum() / len(train) == pytest.approx(share, abs=0.01)
     assert (counts[favoured] == all_train["label"].value_counts()[favoured]).all()
     assert biased[biased["split"] == "test"]["id"].tolist() == whole[whole["split"] == "test"]["id"].tolist()
     source = train["source"].iloc[-1]

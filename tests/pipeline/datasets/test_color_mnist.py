@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.datasets.color_digits import MEAN_COLOURS
-from pipeline.datasets.color_mnist import RGB
+from pipeline.datasets.coloured import MEAN_COLOURS, RGB
 from pipeline.errors import DatasetError, ManifestError
 from tests.pipeline.datasets.samples import reader_of
 
