@@ -1,7 +1,6 @@
 """What the stages after inversion need to know of latents.zarr."""
 
 import re
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from pipeline.build import Build
 from pipeline.composition import Composition
 from pipeline.errors import BuildError, PipelineError, WeightsError
 from pipeline.generators import open_generator
-from pipeline.store import open_group, read_attributes
+from pipeline.store import read_attributes, read_scattered
 
 
 def generator_of(build: Build) -> str:
@@ -47,10 +46,8 @@ def read_composition(
     attributes = read_attributes(build.latents_path)
     if "compose_layer" not in attributes:
         return None
-    wanted, place = np.unique(rows, return_inverse=True)
-    group = open_group(build.latents_path)
-    arrays: dict[str, Any] = {name: group[name] for name in ("codes", "alpha", "w")}
-    found = {name: torch.from_numpy(np.asarray(array.oindex[wanted])[place]) for name, array in arrays.items()}
+    columns = read_scattered(build.latents_path, ("codes", "alpha", "w"), rows)
+    found = {name: torch.from_numpy(values) for name, values in columns.items()}
     base = found["w"][:, : found["codes"].shape[2]]
     layer = int(attributes["compose_layer"])
     return Composition(layer, found["codes"], found["alpha"], base).to(torch.device(device))

@@ -20,6 +20,8 @@ from pipeline.files import remove
 
 Array = NDArray[Any]
 COMPLETE = "onmanifold_complete"
+BLOCK_ROWS = 4096
+DENSE = 16  # rows spanned for each that is wanted
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,31 @@ def read_rows(path: Path, names: Sequence[str], start: int, stop: int) -> dict[s
             columns[name] = np.asarray(cast(zarr.Array[Any], group[name])[start:stop])
         except (ValueError, RuntimeError, OSError, KeyError) as error:
             raise BuildError(f"{path}/{name}, rows {start} to {stop}: {error}") from error
+    return columns
+
+
+def read_scattered(path: Path, names: Sequence[str], rows: Array) -> dict[str, Array]:
+    """Read rows [N] of some arrays, in any order and as often as they are asked for. Raises as `read_rows` does.
+
+    Where many of a block's rows are wanted, the block is read in one piece, which costs less than picking them.
+    """
+    wanted, place = np.unique(rows, return_inverse=True)
+    ends = np.flatnonzero(np.diff(wanted // BLOCK_ROWS)) + 1
+    group = open_group(path)
+    columns = {}
+    for name in names:
+        found = []
+        try:
+            array = cast(zarr.Array[Any], group[name])
+            for part in np.split(wanted, ends) if len(wanted) else []:
+                first, stop = int(part[0]), int(part[-1]) + 1
+                if stop - first <= DENSE * len(part):
+                    found.append(np.asarray(array[first:stop])[part - first])
+                else:
+                    found.append(np.asarray(array.oindex[part]))
+        except (ValueError, RuntimeError, OSError, KeyError) as error:
+            raise BuildError(f"{path}/{name}, some of rows {rows.min()} to {rows.max()}: {error}") from error
+        columns[name] = np.concatenate(found)[place] if found else np.empty((0, *array.shape[1:]), array.dtype)
     return columns
 
 

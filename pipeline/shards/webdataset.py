@@ -7,6 +7,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,8 +36,7 @@ class WebDataset:
             for sample in samples:
                 for suffix, data in members(sample):
                     file.write(tar_header(f"{sample.id}.{suffix}", len(data)))
-                    file.write(data)
-                    file.write(bytes(-len(data) % tarfile.BLOCKSIZE))
+                    file.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
             file.write(bytes(2 * tarfile.BLOCKSIZE))
             file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
 
@@ -69,7 +69,7 @@ def tar_header(name: str, size: int) -> bytes:
     header = bytearray(BLANK_HEADER)
     header[: len(raw)] = raw
     header[SIZE_AT] = b"%011o\0" % size
-    header[SUM_AT] = b"%06o\0" % (sum(header) - sum(header[SUM_AT]) + 7 * ord(" "))
+    header[SUM_AT] = b"%06o\0" % (BLANK_SUM + sum(raw) + sum(header[SIZE_AT]))
     return bytes(header)
 
 
@@ -82,6 +82,7 @@ def plain_header(name: str, size: int) -> bytes:
 
 SIZE_AT, SUM_AT = slice(124, 136), slice(148, 155)  # of the header's fields
 BLANK_HEADER = plain_header("", 0)
+BLANK_SUM = sum(BLANK_HEADER) - sum(BLANK_HEADER[SIZE_AT]) - sum(BLANK_HEADER[SUM_AT]) + 7 * ord(" ")
 
 
 def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:
@@ -101,8 +102,15 @@ def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:
         facts |= {"soft_label": sample.soft_label.tolist(), "lam": sample.lam}
     yield "json", json.dumps(facts).encode()
     if sample.latent is not None:
-        buffer = io.BytesIO()
-        np.save(buffer, sample.latent, allow_pickle=False)
-        yield "w.npy", buffer.getvalue()
+        latent = np.ascontiguousarray(sample.latent)
+        yield "w.npy", npy_header(latent.dtype.str, latent.shape) + latent.tobytes()
     if sample.original is not None:
         yield "original.png", sample.original
+
+
+@lru_cache(maxsize=8)
+def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """What a .npy file of an array begins with."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()

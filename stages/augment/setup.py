@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import zarr
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import to_float
 from pipeline.latents import read_composition
-from pipeline.store import open_group
+from pipeline.store import read_scattered
 from stages.augment.config import AugmentConfig
 from stages.augment.modes import MODES
 from stages.augment.modes.base import Context, Edit
@@ -121,12 +120,9 @@ def make_context(
 
 def w_reader(build: Build, device: torch.device) -> Callable[[Tensor], Tensor]:
     """Reads w+ [B, num_ws, w_dim] of rows [B], in any order and as often as they are asked for."""
-    latents = open_group(build.latents_path)["w"]
-    assert isinstance(latents, zarr.Array)
 
     def read_w(rows: Tensor) -> Tensor:
-        wanted, place = np.unique(rows.numpy(), return_inverse=True)
-        return torch.from_numpy(np.asarray(latents.oindex[wanted])[place]).to(device)
+        return torch.from_numpy(read_scattered(build.latents_path, ["w"], rows.numpy())["w"]).to(device)
 
     return read_w
 

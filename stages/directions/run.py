@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import zarr
 from torch import Tensor
 
 from pipeline.build import Build, changed_settings, now
@@ -18,7 +17,7 @@ from pipeline.files import atomic_folder
 from pipeline.generators import LoadedGenerator
 from pipeline.perceptual import load_perceptual, perceptual_digest
 from pipeline.seeds import torch_generator
-from pipeline.store import open_group, read_attributes
+from pipeline.store import read_attributes, read_scattered
 from stages.directions.axes import Axes, find_axes
 from stages.directions.config import DirectionsConfig
 from stages.directions.ranges import choose_ranges
@@ -145,6 +144,5 @@ def scored_w(build: Build, config: DirectionsConfig, parts: Parts) -> tuple[Tens
         batches = draw_w(parts.generator.network, config.score_samples, config, "scored")
         return torch.cat([batch.float().cpu() for batch in batches]), "random"
     picked = torch.randperm(len(rows), generator=torch_generator(config.seed, "scored"))[: config.score_samples]
-    latents = open_group(build.latents_path)["w"]
-    assert isinstance(latents, zarr.Array)
-    return torch.from_numpy(np.asarray(latents.oindex[np.sort(rows[picked.numpy()])])), "inverted"
+    w = read_scattered(build.latents_path, ["w"], np.sort(rows[picked.numpy()]))["w"]
+    return torch.from_numpy(w), "inverted"

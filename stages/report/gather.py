@@ -16,7 +16,7 @@ from pipeline.images import Pixels, to_uint8
 from pipeline.latents import generator_of, read_composition
 from pipeline.ledger import details_of, recorded_rows
 from pipeline.seeds import torch_generator
-from pipeline.store import open_group, read_attributes, read_rows
+from pipeline.store import open_group, read_attributes, read_rows, read_scattered
 
 METRICS = {"psnr": "PSNR, dB", "lpips": "perceptual distance", "l1": "mean |difference| (range 2)"}
 
@@ -135,10 +135,9 @@ def variants_of(build: Build, generator: str, name: str, row: int, count: int) -
     places = np.flatnonzero((columns["source"] == row) & (columns["valid"] == 1))[:count]
     if len(places) == 0:
         return []
-    group: Any = open_group(path)
-    if "image" in group:  # pixels that no w+ renders
-        return list(np.asarray(group["image"].oindex[places]))
-    return list(render(build, generator, group["w"].oindex[places], columns["source"][places]))
+    if "image" in open_group(path):  # pixels that no w+ renders
+        return list(read_scattered(path, ["image"], places)["image"])
+    return list(render(build, generator, read_scattered(path, ["w"], places)["w"], columns["source"][places]))
 
 
 def render(build: Build, generator: str, w: NDArray[np.float32], rows: NDArray[np.int64]) -> Pixels:

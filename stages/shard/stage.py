@@ -28,9 +28,9 @@ from pipeline.shards.card import dataset_card
 from pipeline.shards.croissant import croissant
 from pipeline.shards.manifest import write_manifest
 from pipeline.stage import Chunk, ChunkResult
-from pipeline.store import open_group, read_attributes
+from pipeline.store import open_group, read_attributes, read_scattered
 from stages.shard.config import ShardConfig
-from stages.shard.facts import base_facts, read_scattered, variant_facts
+from stages.shard.facts import base_facts, variant_facts
 from stages.shard.items import BASE, ShardPlan, plan_shards
 
 RENDER_BATCH = 64
@@ -163,7 +163,7 @@ class Shard:
                 facts = variant_facts(build, name, mine) if name else base_facts(mine)
                 kind = str(read_attributes(path)["mode"]) if name else self.config.base
                 kinds[kind] += len(places)
-                w = read_scattered(path, "w", mine)
+                w = read_scattered(path, ["w"], mine)["w"]
                 originals = self.originals(build, sources[facts["source"]], kind)
                 stored = originals if kind == "original" else facts.get("image")
                 images = self.render_pixels(build, w, facts["source"]) if stored is None else stored

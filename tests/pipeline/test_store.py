@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BuildError
-from pipeline.store import ArraySpec, create_group, open_group, read_rows, rows_digest, write_rows
+from pipeline.store import ArraySpec, create_group, open_group, read_rows, read_scattered, rows_digest, write_rows
 
 SPECS = {
     "w": ArraySpec("float32", (3, 2), ("layer", "channel"), inner=2),
@@ -46,6 +46,30 @@ def test_any_order_of_whole_tasks_reads_back(
         np.testing.assert_array_equal(found[name], array)
 
 
+@settings(max_examples=25)
+@given(rows=st.lists(st.integers(0, 199), max_size=30), block=st.integers(1, 250), dense=st.integers(1, 20))
+def test_scattered_rows_are_read_in_the_order_asked_for(
+    scattered: tuple[Path, dict[str, np.ndarray]], rows: list[int], block: int, dense: int
+) -> None:
+    path, values = scattered
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.store.BLOCK_ROWS", block)
+        patch.setattr("pipeline.store.DENSE", dense)
+        found = read_scattered(path, ["w", "psnr"], np.array(rows, dtype=np.int64))
+    for name, array in found.items():
+        assert array.dtype == np.float32
+        np.testing.assert_array_equal(array, values[name][rows])
+
+
+@pytest.fixture(scope="module")
+def scattered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, np.ndarray]]:
+    """A group of 200 rows, and its columns."""
+    path, values = tmp_path_factory.mktemp("scattered") / "a.zarr", columns(200, 0)
+    create_group(path, 200, 10, SPECS, {})
+    write_rows(path, 0, values)
+    return path, values
+
+
 def test_a_short_piece_fills_its_storage_chunk(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     create_group(path, 10, 4, SPECS, {})
@@ -73,6 +97,9 @@ def test_one_flipped_bit_is_noticed(tmp_path: Path, name: str) -> None:
     chunk.write_bytes(data)
     with pytest.raises(BuildError, match=rf"{name}, rows 0 to 4"):
         read_rows(path, [name], 0, 4)
+    for rows in ([0, 1], [1, 0, 7]):
+        with pytest.raises(BuildError, match=rf"{name}, some of rows 0 to"):
+            read_scattered(path, [name], np.array(rows))
 
 
 def test_constant_chunks_are_stored_too(tmp_path: Path) -> None:
