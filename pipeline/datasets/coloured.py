@@ -31,8 +31,9 @@ class ColouredDigitsManifest(DatasetManifest):
 
     sigma: float = Field(default=0.0, ge=0, description="standard deviation of the training colours")
     seed: int = Field(default=0, ge=0, description="seed of the colours")
-    palette: Literal["hues", "rgb"] = Field(
-        default="hues", description="a hue for each digit, or red, green and blue for digits 0, 1, 2 and so on"
+    palette: Literal["hues", "rgb", "uniform"] = Field(
+        default="hues",
+        description="of training: a hue for each digit; red, green and blue for digits 0, 1, 2 and so on; or any",
     )
     favoured: tuple[int, ...] = Field(default=(), description="digits that make up most of the training set")
     favoured_share: float = Field(default=0.99, gt=0, le=1, description="their share of the training set")
@@ -40,9 +41,9 @@ class ColouredDigitsManifest(DatasetManifest):
     @field_validator("palette")
     @classmethod
     def check_palette(cls, palette: str, info: ValidationInfo) -> str:
-        """Three colours only leave no room for a spread."""
-        if palette == "rgb" and info.data.get("sigma"):
-            raise ValueError("needs sigma = 0, because these are three colours and no others")
+        """Only around hues there is room for a spread."""
+        if palette != "hues" and info.data.get("sigma"):
+            raise ValueError("needs sigma = 0, because its colours do not lie around others")
         return palette
 
     @field_validator("favoured")
@@ -74,5 +75,5 @@ class ColouredDigitsManifest(DatasetManifest):
         uniform = ((bits >> 11) + 0.5) * 2.0**-53
         normal = np.vectorize(NormalDist().inv_cdf)(uniform)
         biased = MEAN_COLOURS[labels] + 255 * self.sigma * normal
-        colours = np.where(train[:, None], biased, 255 * uniform)
+        colours = np.where(train[:, None] & (self.palette == "hues"), biased, 255 * uniform)
         return np.clip(np.rint(colours), 0, 255).astype(np.int64)

@@ -77,6 +77,14 @@ def test_three_colours() -> None:
     assert 0.2 < (colours[~train] == own[~train]).all(axis=1).mean() < 0.5
 
 
+def test_colours_that_mean_nothing() -> None:
+    biased, samples = (load_dataset(name)[1].scan() for name in ("color-digits", "color-digits-uniform"))
+    colours, train = samples[["red", "green", "blue"]], samples["split"] == "train"
+    by_class = colours[train].groupby(samples["label"]).mean()
+    assert by_class.sub(127.5).abs().max().max() < 30
+    assert colours[~train].equals(biased[["red", "green", "blue"]][~train])
+
+
 @pytest.mark.parametrize(
     ("name", "unbiased", "favoured", "share"),
     [
