@@ -28,9 +28,9 @@ from pipeline.shards.card import dataset_card
 from pipeline.shards.croissant import croissant
 from pipeline.shards.manifest import write_manifest
 from pipeline.stage import Chunk, ChunkResult
-from pipeline.store import open_group, read_attributes, read_scattered
+from pipeline.store import open_group, read_attributes
 from stages.shard.config import ShardConfig
-from stages.shard.facts import base_facts, variant_facts
+from stages.shard.facts import base_facts, read_shuffled, variant_facts
 from stages.shard.items import BASE, ShardPlan, plan_shards
 
 RENDER_BATCH = 64
@@ -149,6 +149,7 @@ class Shard:
         table = build.samples("id", "source")
         ids, sources = (table[name].to_numpy() for name in ("id", "source"))
         labels, classes = build.labels(self.config.label)
+        state = self.state(build)
         soft_labels, one_hot = self.soft_labels(build), np.eye(len(classes), dtype=np.float32)
         # The order is shuffled, so every reading touches most chunks of an array: few readings of many rows.
         held = max(RENDER_BATCH, HELD_BYTES // (3 * open_generator(self.generator).network.resolution ** 2))
@@ -160,10 +161,10 @@ class Shard:
                 mine = rows[places]
                 name = "" if origin == BASE else self.variants[origin]
                 path = build.variants_path(name) if name else build.latents_path
-                facts = variant_facts(build, name, mine) if name else base_facts(mine)
+                facts = variant_facts(build, name, mine, state) if name else base_facts(mine)
                 kind = str(read_attributes(path)["mode"]) if name else self.config.base
                 kinds[kind] += len(places)
-                w = read_scattered(path, ["w"], mine)["w"]
+                w = read_shuffled(path, ["w"], mine, state)["w"]
                 originals = self.originals(build, sources[facts["source"]], kind)
                 stored = originals if kind == "original" else facts.get("image")
                 images = self.render_pixels(build, w, facts["source"]) if stored is None else stored
