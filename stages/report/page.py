@@ -9,10 +9,12 @@ import jinja2
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from pipeline.images import Pixels, encode_png, grid
 from stages.report.gather import METRICS, Contents, Row
 
+GAP, HEADING = 4, 16  # pixels
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -68,13 +70,29 @@ def histogram(values: NDArray[Any], label: str) -> str:
 
 
 def overview(rows: list[Row], scale: int) -> Pixels:
-    """A picture: one sample a line, its original, its reconstruction and its variants."""
-    lines = [
-        [row.original, row.reconstruction, *(image for images in row.variants.values() for image in images)]
-        for row in rows
-    ]
-    width = max(map(len, lines))
+    """A picture: one sample a line, its original, its reconstruction and its variants, under their sets' names."""
     blank = np.full_like(rows[0].original, 255)
-    cells = np.stack([image for line in lines for image in [*line, *[blank] * (width - len(line))]])
-    cells = cells.repeat(scale, axis=1).repeat(scale, axis=2)
-    return grid(cells, columns=width, gap=4)
+    sets = {name: max(len(row.variants.get(name, [])) for row in rows) for row in rows for name in row.variants}
+    columns = {"original": 1, "G(w)": 1, **sets}
+    cells = []
+    for row in rows:
+        cells += [row.original, row.reconstruction]
+        for name, count in sets.items():
+            images = row.variants.get(name, [])
+            cells += [*images, *[blank] * (count - len(images))]
+    large = np.stack(cells).repeat(scale, axis=1).repeat(scale, axis=2)
+    sheet = grid(large, columns=sum(columns.values()), gap=GAP)
+    return np.concatenate([headings(columns, large.shape[2], sheet.shape[1]), sheet])
+
+
+def headings(columns: dict[str, int], width: int, total: int) -> Pixels:
+    """A line of names [HEADING, total, 3], each over its number of columns `width` wide."""
+    line = Image.new("RGB", (total, HEADING), "white")
+    draw, font, left = ImageDraw.Draw(line), ImageFont.load_default(11), 0
+    for name, count in columns.items():
+        room = count * (width + GAP) - GAP
+        while len(name) > 1 and draw.textlength(name, font=font) > room:
+            name = name[:-1]
+        draw.text((left, 1), name, fill="black", font=font)
+        left += room + GAP
+    return np.asarray(line)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stages.report.gather import Row
+from stages.report.page import overview
 from tests.conftest import run_pipeline
 
 
@@ -80,7 +82,23 @@ def test_best_and_worst_are_in_order(text: str) -> None:
 
 def test_the_picture_has_a_line_for_each_sample(made: dict[str, str]) -> None:
     pixels = np.asarray(Image.open(made["picture"]))
-    assert pixels.shape == (5 * 64 + 4 * 4, 5 * 64 + 4 * 4, 3)
+    assert pixels.shape == (16 + 5 * 64 + 4 * 4, 5 * 64 + 4 * 4, 3)
+
+
+def test_the_picture_has_a_heading_for_each_set(made: dict[str, str]) -> None:
+    ink = (np.asarray(Image.open(made["picture"]))[:16] < 128).any(axis=(0, 2))
+    for column, headed in enumerate((True, True, True, True, False)):  # original, G(w), mix, two of randmix
+        assert ink[column * 68 : column * 68 + 20].any() == headed, column
+
+
+def test_a_sample_that_a_set_lacks_leaves_its_place_empty() -> None:
+    grey, dark = (np.full((8, 8, 3), value, np.uint8) for value in (128, 0))
+    rows = [
+        Row(str(i), "c", "train", 0.0, grey, grey, sets) for i, sets in enumerate(({"b": [dark]}, {"a": [dark]}))
+    ]
+    cells = overview(rows, 1)[16:]
+    columns = [[cells[12 * row, 12 * column, 0] for column in range(4)] for row in range(2)]
+    assert columns == [[128, 128, 0, 255], [128, 128, 255, 0]]
 
 
 def test_the_same_build_gives_the_same_page(finished_build: Path, text: str) -> None:
