@@ -57,7 +57,7 @@ class Attack(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Rows as the variants: x [N, *shape], whether it fooled the classifier [N], and in which attempt [N].
+    """Rows as the variants: x [N, *shape], whether it fooled the classifier [N], in which attempt [N], of how many.
 
     Of a variant that never did, x is where the cross-entropy was highest (AdvMix, eq. 16); it is not finite where
     the classifier never gave a finite loss.
@@ -66,6 +66,12 @@ class Outcome:
     x: Tensor
     fooled: Tensor
     attempt: Tensor
+    attempts: int
+
+    @property
+    def spent(self) -> Tensor:
+        """Attempts made of each variant [N]: all, where none fooled."""
+        return torch.where(self.fooled, self.attempt + 1, self.attempts)
 
 
 @torch.enable_grad()
@@ -79,7 +85,7 @@ def ascend(attack: Attack, labels: Tensor, classify: Callable[[Tensor], Tensor],
         return Ascent(asked, slots, fooled, attempt)
 
     solution = solve(asked, count, slots, attack.shape, ascent)
-    return Outcome(solution.w.to(labels.device), fooled, attempt)
+    return Outcome(solution.w.to(labels.device), fooled, attempt, attack.attempts)
 
 
 class Asked:

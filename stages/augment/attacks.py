@@ -86,4 +86,4 @@ def latent_attack(sources: Sources, context: Context, purpose: str) -> Variants:
 
 def told(outcome: Outcome, epsilon: float) -> dict[str, Tensor]:
     """What an attack of one radius tells of its variants."""
-    return {"epsilon": torch.full(outcome.attempt.shape, epsilon), "restarts": outcome.attempt + 1}
+    return {"epsilon": torch.full(outcome.attempt.shape, epsilon), "restarts": outcome.spent}

@@ -29,25 +29,28 @@ class Measured:
         distance: perceptual distance of these pixels to the source's rendering, [B].
         fooled: whether the classifier gets these pixels wrong, [B]; never, where there is none.
         moved: largest change of a number of w, [B].
-        flagged: not finite, or farther from the source than unrelated images nearly ever are from each other, [B].
+        broken: w or image is not finite, [B].
+        flagged: broken, or farther from the source than unrelated images nearly ever are from each other, [B].
     """
 
     pixels: Pixels
     distance: NDArray[np.float32]
     fooled: NDArray[np.bool_]
     moved: NDArray[np.float32]
+    broken: NDArray[np.bool_]
     flagged: NDArray[np.bool_]
 
 
 def measure(made: Variants, sources: Sources, context: Context, perceptual: str, bound: float) -> Measured:
     """Render variants and sources, and compare them as the 8-bit images that people will see."""
     net = load_perceptual(perceptual, sources.w.device.type)
-    parts: list[tuple[Pixels, Tensor, Tensor]] = []
+    parts: list[tuple[Pixels, Tensor, Tensor, Tensor]] = []
     for places in torch.arange(len(sources)).split(context.slots):
         if made.images is None:
-            pixels = to_uint8(context.render(made.w[places], sources.codes(places)))
+            images = context.render(made.w[places], sources.codes(places))
         else:
-            pixels = to_uint8(made.images[places])
+            images = made.images[places]
+        pixels = to_uint8(images)
         shown = to_float(pixels).to(sources.w.device)
         rows, back = torch.unique(sources.rows[places], return_inverse=True)
         first = torch.stack([torch.nonzero(back == i)[0, 0] for i in range(len(rows))])
@@ -56,15 +59,17 @@ def measure(made: Variants, sources: Sources, context: Context, perceptual: str,
         wrong = torch.zeros(len(places), dtype=torch.bool)
         if context.classify is not None:
             wrong = context.classify(shown).argmax(dim=1).cpu() != sources.labels[places]
-        parts.append((pixels, distance.float().cpu(), wrong))
+        finite = torch.isfinite(images).flatten(1).all(dim=1) & torch.isfinite(made.w[places]).flatten(1).all(dim=1)
+        parts.append((pixels, distance.float().cpu(), wrong, finite.cpu()))
     distances = torch.cat([part[1] for part in parts]).numpy()
     moved = (made.w - sources.w).abs().amax(dim=(1, 2)).cpu().numpy()
-    broken = ~np.isfinite(distances) | ~torch.isfinite(made.w).all(dim=2).all(dim=1).cpu().numpy()
+    broken = ~np.isfinite(distances) | ~torch.cat([part[3] for part in parts]).numpy()
     return Measured(
         pixels=np.concatenate([part[0] for part in parts]),
         distance=distances,
         fooled=torch.cat([part[2] for part in parts]).numpy(),
         moved=moved,
+        broken=broken,
         flagged=broken | (distances > bound),
     )
 

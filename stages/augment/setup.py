@@ -5,13 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.build import Build
 from pipeline.classifiers import LoadedClassifier, load_classifier
 from pipeline.composition import render
 from pipeline.config import digest_of
-from pipeline.directions import read_directions
+from pipeline.directions import Range, read_directions
 from pipeline.errors import PipelineError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import to_float
@@ -52,7 +52,7 @@ def open_edits(config: AugmentConfig, build: Build, loaded: LoadedGenerator) -> 
             f"directions '{config.directions}' are not of the w that generator '{loaded.manifest.name}' takes: run "
             f"`pipeline directions --name {config.directions} --fresh`"
         )
-    chosen = found.irrelevant()
+    chosen = without_overlaps(found.irrelevant())
     if not chosen:
         raise PipelineError(
             f"none of the directions '{config.directions}' keeps the label: score more of them, or other ranges of "
@@ -71,6 +71,18 @@ def open_edits(config: AugmentConfig, build: Build, loaded: LoadedGenerator) -> 
         )
         for axis, (first, last) in chosen
     )
+
+
+def without_overlaps(chosen: list[tuple[int, Range]]) -> list[tuple[int, Range]]:
+    """Of edits (axis, layers), the strongest first, those that no stronger one moves along the same axis and layer.
+
+    Edits add up, and were judged one by one: two of one axis on one layer would go twice as far.
+    """
+    kept: list[tuple[int, Range]] = []
+    for axis, (first, last) in chosen:
+        if all(axis != other or last < begin or end < first for other, (begin, end) in kept):
+            kept.append((axis, (first, last)))
+    return kept
 
 
 def edits_digest(edits: tuple[Edit, ...]) -> str:
@@ -111,11 +123,21 @@ def make_context(
         read_images=lambda rows: read_pixels(build, [places[row] for row in rows.tolist()], device),
         num_classes=len(build.reader.classes),
         config=config,
-        classify=None if classifier is None else classifier.network,
+        classify=None if classifier is None else as_displayed(classifier.network),
         edits=open_edits(config, build, loaded),
         slots=slots,
         generator=network,
     )
+
+
+def as_displayed(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    """What a classifier says of images as they will be stored: a generator's pixels beyond [-1, 1] are cut off."""
+
+    def classify(images: Tensor) -> Tensor:
+        logits: Tensor = network(images.clamp(-1, 1))
+        return logits
+
+    return classify
 
 
 def w_reader(build: Build, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -46,7 +46,7 @@ class Augment:
     device: str = "auto"
     batch_size: int | None = None
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     upstream: ClassVar[tuple[str, ...]] = ("invert",)
 
     @property
@@ -59,6 +59,7 @@ class Augment:
         entry, loaded = MODES[self.config.mode], open_generator(self.generator)
         names = [name for name in (*SHARED, *entry.options) if name not in ("classifier", "keep")]
         settings = {name: getattr(self.config, name) for name in names}
+        settings["fine_layers"] = list(self.layers())
         settings |= {"generator": loaded.sha256, "perceptual": perceptual_digest(self.perceptual)}
         classifier = open_classifier(self.config, build, self.generator, "cpu")
         if classifier is not None:
@@ -147,9 +148,8 @@ class Augment:
             context = self.context(build, split[inverted[split]])
             for batch in self.batches(places):
                 with torch.no_grad():
-                    self.fill(columns, batch, [keys[i] for i in batch], context)
-            for i in places[columns["valid"][places] == 0]:
-                if not np.isfinite(columns["w"][i]).all():
+                    broken = self.fill(columns, batch, [keys[i] for i in batch], context)
+                for i in batch[broken]:
                     failures[chunk.start + int(i)] = "the variant is not a finite number"
         path = build.variants_path(self.variants_name)
         digest = write_rows(path, chunk.start, columns)
@@ -167,8 +167,13 @@ class Augment:
         size = len(places) if MODES[self.config.mode].attacks else self.batch_size or BATCH
         return np.array_split(places, -(-len(places) // size))
 
-    def fill(self, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context) -> None:
-        """Make the variants at some places of a chunk, measure them, and write them to its columns."""
+    def fill(
+        self, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context
+    ) -> NDArray[np.bool_]:
+        """Make the variants at some places of a chunk, measure them, and write them to its columns.
+
+        Returns which of them are not finite numbers.
+        """
         rows, labels, numbers = (torch.from_numpy(columns[n][places]) for n in ("source", "label", "variant"))
         sources = Sources(context.read_w(rows), rows, keys, labels, numbers, context.read_codes(rows))
         made = MODES[self.config.mode].load()(sources, context)
@@ -183,8 +188,8 @@ class Augment:
             columns[name][places] = getattr(measured, name)
         if "image" in columns:
             columns["image"][places] = measured.pixels
-        usable = np.isfinite(columns["w"][places]).all(axis=(1, 2)) & np.isfinite(measured.distance)
-        columns["valid"][places] = usable & (measured.fooled | (self.config.keep == "all"))
+        columns["valid"][places] = ~measured.broken & (measured.fooled | (self.config.keep == "all"))
+        return measured.broken
 
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
         """Count the variants."""

@@ -58,8 +58,10 @@ class Attacked:
         return self.latent()[1].synthesize(w)
 
     def withstands(self, attack: BallAttack | MixAttack) -> Tensor:
-        """Which samples an attack does not get misclassified [B]."""
-        return ~ascend(attack, self.labels, self.logits, self.slots).fooled.to(self.labels.device)
+        """Which samples an attack does not get misclassified [B]; none of which the network says nothing finite."""
+        outcome = ascend(attack, self.labels, self.logits, self.slots)
+        judged = torch.isfinite(outcome.x).flatten(1).all(dim=1)
+        return ~outcome.fooled.to(self.labels.device) & judged
 
     def logits(self, images: Tensor) -> Tensor:
         """What the network says of images [n, 3, H, W] about [-1, 1]."""

@@ -1,5 +1,6 @@
 """Trains one classifier: Adam, a fixed number of steps, each pass showing every image of the set once."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.classifiers.architectures import build_network
 from pipeline.devices import channels_last
+from pipeline.errors import PipelineError
 from pipeline.images import to_float
 from pipeline.seeds import seed_of, torch_generator
 from stages.evaluate.config import EvaluateConfig
@@ -20,7 +22,8 @@ def train(
 ) -> tuple[nn.Module, float]:
     """Train on a set, originals and variants alike; return the network and its mean loss over the last tenth.
 
-    Everything random comes from the seed: the weights, the order, and what the recipe draws.
+    Everything random comes from the seed: the weights, the order, and what the recipe draws. Raises PipelineError
+    where the loss does not stay finite.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "classifier weights"))
@@ -40,8 +43,12 @@ def train(
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())
-    last = losses[-max(1, config.steps // 10) :]
-    return network.eval().requires_grad_(False), float(torch.stack(last).mean())
+    last = float(torch.stack(losses[-max(1, config.steps // 10) :]).mean())
+    if not math.isfinite(last):
+        raise PipelineError(
+            f"the training of seed {seed} has diverged: lower --learning-rate {config.learning_rate}"
+        )
+    return network.eval().requires_grad_(False), last
 
 
 def batches(count: int, size: int, steps: int, seed: int) -> Iterator[Tensor]:

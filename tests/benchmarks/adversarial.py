@@ -24,6 +24,7 @@ from pipeline.seeds import normal_rows, torch_generator
 from stages.augment.attacks import attacked, attempt_seeds, latent_attack, mix_attack, step_of
 from stages.augment.config import AugmentConfig, resolve
 from stages.augment.modes.base import Context, Sources
+from stages.augment.setup import as_displayed
 from tests.benchmarks.timing import Measured
 
 SAMPLES = 64
@@ -54,7 +55,7 @@ class Arena:
             read_images=lambda rows: self.network.synthesize(w[rows]),
             num_classes=10,
             config=config,
-            classify=self.classifier,
+            classify=as_displayed(self.classifier),
             generator=self.network,
         )
 
@@ -88,7 +89,7 @@ def advmix_loop(arena: Arena, context: Context) -> Tensor:
             x = start = replace_layers(w, arena.network.map(typical(z, config.typical)), fine)
             for taken in range(config.attack_steps + 1):
                 x = x.detach().requires_grad_(True)
-                logits = arena.classifier(arena.network.synthesize(x))
+                logits = arena.classifier(arena.network.synthesize(x).clamp(-1, 1))
                 if logits.argmax() != label:
                     fooled[i] = True
                     break
@@ -112,12 +113,12 @@ def om_pgd_loop(arena: Arena, context: Context) -> Tensor:
         x = uniform_in_ball(w, config.epsilon, attempt_seeds(context, "om-adv", sources)(torch.tensor([i]), [0]))
         for _ in range(config.attack_steps):
             x = x.detach().requires_grad_(True)
-            loss = F.cross_entropy(arena.classifier(arena.network.synthesize(x)), label)
+            loss = F.cross_entropy(arena.classifier(arena.network.synthesize(x).clamp(-1, 1)), label)
             (gradient,) = torch.autograd.grad(loss, x)
             moved = x.detach() + step * gradient.sign()
             x = torch.minimum(torch.maximum(moved, w - config.epsilon), w + config.epsilon)
         with torch.no_grad():
-            fooled[i] = arena.classifier(arena.network.synthesize(x)).argmax() != label
+            fooled[i] = arena.classifier(arena.network.synthesize(x).clamp(-1, 1)).argmax() != label
     return fooled
 
 
@@ -127,7 +128,7 @@ def ours(arena: Arena, context: Context) -> Tensor:
         return attacked(arena.sources, context, mix_attack(arena.sources, context)).fooled
     w = latent_attack(arena.sources, context, "om-adv").w
     with torch.no_grad():
-        return arena.classifier(arena.network.synthesize(w)).argmax(dim=1) != arena.sources.labels
+        return arena.classifier(arena.network.synthesize(w).clamp(-1, 1)).argmax(dim=1) != arena.sources.labels
 
 
 def timed(run: Callable[[Arena, Context], Tensor], arena: Arena, context: Context) -> tuple[Tensor, float]:

@@ -30,7 +30,7 @@ class NaTra:
         epsilon = self.epsilon(attack, outcome)
         columns = {
             "epsilon": epsilon,
-            "restarts": outcome.attempt + 1,
+            "restarts": outcome.spent,
         }
         furthest = outcome.x.abs().argmax(dim=1).cpu()
         for name in ("direction", "first_layer", "last_layer"):
