@@ -39,6 +39,11 @@ def perceptual_of(build: Build) -> str:
     return str(read_attributes(build.latents_path)["perceptual"])
 
 
+def has_composition(build: Build) -> bool:
+    """Whether samples have several codes (LCE)."""
+    return "compose_layer" in read_attributes(build.latents_path)
+
+
 def read_composition(
     build: Build, rows: NDArray[np.int64], device: torch.device | str = "cpu"
 ) -> Composition | None:

@@ -15,12 +15,14 @@ class LoadedClassifier:
         network: images [B, 3, H, W] in [-1, 1] to logits [B, num_classes]; in eval mode, its weights frozen.
         name: what tables and records call it.
         sha256: digest of the file its weights come from.
+        classes: names of the classes, where they are known.
     """
 
     network: nn.Module
     name: str
     sha256: str
     num_classes: int
+    classes: tuple[str, ...] = ()
 
 
 class Shrunk(nn.Module):

@@ -1,9 +1,11 @@
 """From a word on the command line to a classifier that is ready to be attacked."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -28,19 +30,41 @@ SOURCES: dict[str, tuple[Callable[[str], bool], str]] = {
 }
 
 
-@lru_cache(maxsize=4)
-def load_classifier(spec: str, num_classes: int, resolution: int, device: str = "cpu") -> LoadedClassifier:
-    """Load a classifier of images [B, 3, resolution, resolution] in [-1, 1]; a process keeps the last four.
+def load_classifier(
+    spec: str, classes: int | tuple[str, ...], resolution: int, device: str = "cpu"
+) -> LoadedClassifier:
+    """Load a classifier of images [B, 3, resolution, resolution] in [-1, 1].
+
+    A process keeps the last four, and reads one anew whose file has changed.
 
     Args:
         spec: a manifest (.toml) as `pipeline evaluate` writes them; `module:factory@weights.safetensors` for code
             of yours; `timm:NAME@weights.safetensors`; or `trusted:program.pt2`, which may run code.
+        classes: how many there are, or their names: then those of a manifest have to be the same.
 
     Raises:
         ManifestError: a manifest that is wrong, or for images of another size.
         WeightsError: weights that are missing, damaged or another network's.
-        PipelineError: the spec is of no known kind, or the network does not give `num_classes` logits.
+        PipelineError: the spec is of no known kind, or the network does not tell these classes apart.
     """
+    names, count = ((), classes) if isinstance(classes, int) else (classes, len(classes))
+    loaded = _load(spec, count, resolution, device, changed_ns(spec))
+    if names and loaded.classes and loaded.classes != names:
+        raise PipelineError(
+            f"classifier '{loaded.name}' tells {', '.join(loaded.classes[:3])} … apart, and the classes of the "
+            f"dataset are {', '.join(names[:3])} …: use one that was trained on these labels"
+        )
+    return loaded
+
+
+def changed_ns(spec: str) -> int:
+    """When the file that a spec names was last changed; 0 where there is none."""
+    path = Path(re.split("[@:]", spec)[-1]).expanduser()
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+@lru_cache(maxsize=4)
+def _load(spec: str, num_classes: int, resolution: int, device: str, changed: int) -> LoadedClassifier:
     target = next((target for fits, target in SOURCES.values() if fits(spec)), None)
     if target is None:
         raise PipelineError(

@@ -22,6 +22,7 @@ class ClassifierManifest(Manifest):
     weights: str = Field(description="safetensors file, relative to this manifest")
     sha256: str = Field(description="digest of the weights file", pattern=r"^[0-9a-f]{64}$")
     num_classes: int = Field(description="classes it tells apart", ge=2)
+    classes: tuple[str, ...] = Field(default=(), description="names of the classes, where they are known")
     resolution: int = Field(description="height and width of the images it is given", ge=1)
     width: int = Field(default=0, description="channels; 0 is the architecture's own", ge=0)
     input_size: int = Field(default=0, description="size it shrinks images to before looking; 0 leaves them", ge=0)
@@ -55,7 +56,9 @@ def read_classifier(spec: str, num_classes: int, resolution: int) -> LoadedClass
         raise ManifestError(f"{path}: {error}") from error
     weights = (path.parent / Path(manifest.weights).expanduser()).resolve()
     put_weights(network, weights, manifest.sha256)
-    return LoadedClassifier(channels_last(network), manifest.name, manifest.sha256, manifest.num_classes)
+    return LoadedClassifier(
+        channels_last(network), manifest.name, manifest.sha256, manifest.num_classes, manifest.classes
+    )
 
 
 def put_weights(network: nn.Module, weights: Path, sha256: str | None = None) -> None:
@@ -76,6 +79,7 @@ def write_classifier(
     architecture: str,
     num_classes: int,
     resolution: int,
+    classes: tuple[str, ...] = (),
     width: int = 0,
     input_size: int = 0,
     description: str = "",
@@ -91,6 +95,7 @@ def write_classifier(
         "weights": weights.name,
         "sha256": sha256,
         "num_classes": num_classes,
+        "classes": list(classes) if len(classes) == num_classes else [],
         "resolution": resolution,
         "width": width,
         "input_size": input_size,

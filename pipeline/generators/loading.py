@@ -94,9 +94,8 @@ def missing_weights(manifest: GeneratorManifest, path: Path) -> str:
     )
 
 
-@lru_cache(maxsize=2)
 def open_generator(name_or_path: str, device: str = "cpu") -> LoadedGenerator:
-    """Load a generator with its manifest; a process keeps the last two.
+    """Load a generator with its manifest; a process keeps the last two, and reads one anew whose file has changed.
 
     On a GPU the finest four resolutions run in bfloat16.
 
@@ -104,6 +103,13 @@ def open_generator(name_or_path: str, device: str = "cpu") -> LoadedGenerator:
         ManifestError: no such generator, or a manifest that does not fit its weights.
         WeightsError: the weights are missing, damaged or another file than declared.
     """
+    bare = name_or_path.endswith(".safetensors")
+    path = Path(name_or_path).expanduser() if bare else find_manifest("generators", name_or_path)
+    return _open(name_or_path, device, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=2)
+def _open(name_or_path: str, device: str, changed: int) -> LoadedGenerator:
     manifest, weights = find_generator(name_or_path)
     if not weights.is_file():
         raise WeightsError(missing_weights(manifest, weights))
@@ -115,6 +121,11 @@ def open_generator(name_or_path: str, device: str = "cpu") -> LoadedGenerator:
         network.set_precision(torch.bfloat16)
     fine = tuple(sorted(set(manifest.fine_layers)))
     return LoadedGenerator(network, manifest, fine, manifest.sha256 or sha256_file(weights))
+
+
+def forget_generators() -> None:
+    """Read every generator anew when it is next asked for."""
+    _open.cache_clear()
 
 
 def check_sizes(manifest: GeneratorManifest, network: LayeredGenerator, weights: Path) -> None:

@@ -23,15 +23,14 @@ def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name
         pipeline augment --mode mix --variants 8 --name mix8 --dataset color-digits
         pipeline augment --mode advmix --classifier builds/color-digits/evaluate/classifiers/nominal-0.toml
     """
-    import numpy as np
-
     from pipeline.build import resolve_build
-    from pipeline.errors import PipelineError
     from pipeline.execute import Execution
-    from pipeline.latents import check_name, generator_of, perceptual_of, read_composition
+    from pipeline.generators import open_generator
+    from pipeline.latents import check_name, generator_of, perceptual_of
     from pipeline.perceptual import load_perceptual
     from pipeline.run import run_stage
     from stages.augment.config import resolve
+    from stages.augment.setup import check_mode
     from stages.augment.stage import Augment
 
     if config.classifier.endswith(".toml"):  # workers may run in another folder
@@ -41,13 +40,9 @@ def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name
     generator = generator_of(build)
     perceptual = perceptual or perceptual_of(build)
     load_perceptual(perceptual)
-    if config.mode == "natra-ol" and read_composition(build, np.empty(0, np.int64)) is not None:
-        raise PipelineError(
-            "--mode natra-ol is NaTra without composed codes, and these samples have several: use --mode natra, or "
-            "a build that was inverted with --codes 1"
-        )
     name = check_name(name or config.mode)
     stage = Augment(config, name, generator, perceptual, run.limit, run.device, run.batch_size)
+    check_mode(config, build, open_generator(generator), stage.layers())
     stage.settings(build)  # what is missing is told before --fresh deletes anything
     with build.lock():
         execution = Execution(run.workers, run.scheduler, run.device)

@@ -32,12 +32,16 @@ class AugmentConfig:
                        choices=tuple(MODES))  # fmt: skip
     variants: int = option(4, "variants of each sample", at_least=1)
     split: str = option("train", "split whose samples get variants")
-    fine_layers: str = option("", "0-based layers to replace, e.g. 6,7; empty takes the generator's")
+    fine_layers: str = mode_option(
+        "fine_layers", "", "0-based layers to replace, as 6,7; empty takes the generator's"
+    )
     include_poor: bool = option(False, "also from samples whose inversion was marked `poor`")
     chunk_size: int = option(64, "samples in a task", at_least=1)
     seed: int = option(0, "seed of everything random", at_least=0)
     classifier: str = option(
-        "", "the classifier that is attacked, and by which `fooled` is told in any mode: a manifest (.toml)"
+        "",
+        "the classifier that is attacked, and by which `fooled` is told in any mode: a manifest (.toml), "
+        "module:factory@weights, timm:name@weights or trusted:program.pt2",
     )
     keep: str = option(
         "all",
@@ -51,7 +55,10 @@ class AugmentConfig:
         "pixel_epsilon", 0.0, "l-infinity radius in pixels that span [-1, 1]", at_least=0
     )
     step_size: float = mode_option(
-        "step_size", 0.0, "length of a step, in the radius' unit; 0 is a quarter of the radius", at_least=0
+        "step_size",
+        0.0,
+        "length of a step, in the radius' unit; 0 is a quarter of the radius, or what reaches it in fewer steps",
+        at_least=0,
     )
     typical: float = mode_option("typical", 0.5, "delta of the typical set of z (AdvMix, eq. 15)", at_least=0)
     directions: str = mode_option("directions", "umap", "name of the directions, from `pipeline directions`")
@@ -67,7 +74,7 @@ class AugmentConfig:
     noise_scale: float = mode_option("noise_scale", 0.1, "standard deviation of the noise on w", at_least=0)
 
 
-SHARED = ("mode", "variants", "split", "fine_layers", "include_poor", "chunk_size", "seed", "classifier", "keep")
+SHARED = ("mode", "variants", "split", "include_poor", "chunk_size", "seed", "classifier", "keep")
 
 
 def resolve(config: AugmentConfig) -> AugmentConfig:

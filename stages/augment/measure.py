@@ -95,7 +95,7 @@ def unrelated_distance(generator: str, perceptual: str, device: str) -> float:
         for pair in range(PAIRS):
             rng = torch.Generator().manual_seed(seed_of(0, "unrelated", pair))
             z = torch.randn(2, network.z_dim, generator=rng).to(device)
-            c = torch.eye(network.c_dim, device=device)[:2] if network.c_dim > 1 else None
+            c = torch.eye(network.c_dim, device=device)[[0, -1]] if network.c_dim else None
             images = network.synthesize(network.map(z, c)).clamp(-1, 1)
             one, other = (net.weigh(net.trunk(image[None])) for image in images)
             distances.append(float(lpips_distance(one, other)))

@@ -15,7 +15,7 @@ from pipeline.directions import Range, read_directions
 from pipeline.errors import PipelineError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import to_float
-from pipeline.latents import read_composition
+from pipeline.latents import has_composition, read_composition
 from pipeline.store import read_scattered
 from stages.augment.config import AugmentConfig
 from stages.augment.modes import MODES
@@ -30,12 +30,32 @@ def slots_of(batch_size: int | None, resolution: int) -> int:
     return batch_size or max(1, min(MOST_SLOTS, SLOT_PIXELS // resolution**2))
 
 
+def check_mode(config: AugmentConfig, build: Build, loaded: LoadedGenerator, layers: tuple[int, ...]) -> None:
+    """Raise PipelineError where a mode makes no sense of the generator or of the samples."""
+    entry, network, name = MODES[config.mode], loaded.network, loaded.manifest.name
+    if entry.single_code and has_composition(build):
+        raise PipelineError(
+            f"--mode {config.mode} is for samples of a single code, and these have several: use another mode, or a "
+            f"build that was inverted with --codes 1"
+        )
+    if entry.draws_z and network.c_dim:
+        raise PipelineError(
+            f"--mode {config.mode}: generator '{name}' wants a label with each z, and this mode draws z's without: "
+            f"use --mode mix, or one that edits the samples' own codes"
+        )
+    if "fine_layers" in entry.options and set(layers) == set(range(network.num_ws)):
+        raise PipelineError(
+            f"--mode {config.mode} keeps the coarse layers, and all layers of generator '{name}' count as fine: "
+            f"name those without the label by --fine-layers, or use a mode that edits the samples' codes"
+        )
+
+
 def open_classifier(config: AugmentConfig, build: Build, generator: str, device: str) -> LoadedClassifier | None:
     """The classifier that is attacked; None where none is given."""
     if not config.classifier:
         return None
     resolution = open_generator(generator).network.resolution
-    return load_classifier(config.classifier, len(build.reader.classes), resolution, device)
+    return load_classifier(config.classifier, tuple(build.reader.classes), resolution, device)
 
 
 def open_edits(config: AugmentConfig, build: Build, loaded: LoadedGenerator) -> tuple[Edit, ...]:

@@ -59,7 +59,8 @@ class Augment:
         entry, loaded = MODES[self.config.mode], open_generator(self.generator)
         names = [name for name in (*SHARED, *entry.options) if name not in ("classifier", "keep")]
         settings = {name: getattr(self.config, name) for name in names}
-        settings["fine_layers"] = list(self.layers())
+        if "fine_layers" in entry.options:
+            settings["fine_layers"] = list(self.layers())
         settings |= {"generator": loaded.sha256, "perceptual": perceptual_digest(self.perceptual)}
         classifier = open_classifier(self.config, build, self.generator, "cpu")
         if classifier is not None:

@@ -57,8 +57,9 @@ def umap_coordinates(features: Floats, config: DirectionsConfig) -> Array:
     from sklearn.neighbors import NearestNeighbors
     from umap import UMAP
 
-    if features.shape[1] > MOST_FEATURES:
-        features = principal_coordinates(features, MOST_FEATURES, config.seed).astype(np.float32)
+    most = min(MOST_FEATURES, len(features) - 1)
+    if features.shape[1] > most:
+        features = principal_coordinates(features, most, config.seed).astype(np.float32)
     # Exact neighbours by matrix products take a second; UMAP's own search compiles, or calls Python for each pair.
     neighbors = min(config.neighbors, len(features) - 1)
     distances, rows = NearestNeighbors(n_neighbors=neighbors, algorithm="brute").fit(features).kneighbors()

@@ -68,7 +68,7 @@ def command(
     loaded = open_generator(generator or generator_for(target), where.type)
     judge = None
     if classifier:
-        judge = load_classifier(classifier, len(target.reader.classes), loaded.network.resolution, where.type)
+        judge = load_classifier(classifier, tuple(target.reader.classes), loaded.network.resolution, where.type)
     with target.lock():
         parts = Parts(loaded, perceptual, judge, where, batch_size)
         summary = find_directions(target, name, config, parts, fresh)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from pipeline.build import Build, changed_settings, now
 from pipeline.classifiers import LoadedClassifier
@@ -15,6 +14,7 @@ from pipeline.directions import Directions, list_directions, read_directions, wr
 from pipeline.errors import BuildError, PipelineError
 from pipeline.files import atomic_folder
 from pipeline.generators import LoadedGenerator
+from pipeline.latents import read_composition
 from pipeline.perceptual import load_perceptual, perceptual_digest
 from pipeline.seeds import torch_generator
 from pipeline.store import read_attributes, read_scattered
@@ -22,10 +22,10 @@ from stages.directions.axes import Axes, find_axes
 from stages.directions.config import DirectionsConfig
 from stages.directions.ranges import choose_ranges
 from stages.directions.sampling import draw_samples, draw_w, resolve_space
-from stages.directions.scoring import Judges, score
+from stages.directions.scoring import Judges, Scored, score
 from stages.directions.strips import write_strips
 
-VERSION = 1
+VERSION = 2
 STRIP_ROWS = 4
 
 
@@ -46,15 +46,16 @@ def find_directions(build: Build, name: str, config: DirectionsConfig, parts: Pa
     Raises:
         BuildError: they were found with other settings (which are named), unless `fresh`.
     """
-    w, scored_on = scored_w(build, config, parts)
+    scored_on = samples_to_score(build, config, parts)
     settings = {
         "version": VERSION,
         **asdict(config),
         "generator": parts.generator.sha256,
+        "fine_layers": list(parts.generator.fine_layers),
         "perceptual": perceptual_digest(parts.perceptual),
         "classifier": parts.classifier.sha256 if parts.classifier else "",
     }
-    scored = digest_of([scored_on, w.tolist()])
+    scored = digest_of([scored_on.kind, scored_on.w.tolist()])
     if not fresh and name in list_directions(build):
         record = read_directions(build, name).record
         changed = changed_settings(record["settings"], settings)
@@ -72,7 +73,7 @@ def find_directions(build: Build, name: str, config: DirectionsConfig, parts: Pa
         load_perceptual(parts.perceptual, parts.device.type),
         parts.classifier.network if parts.classifier else None,
     )
-    effect, flips = score(directions, w.to(parts.device), judges, parts.batch_size)
+    effect, flips = score(directions, scored_on.to(parts.device), judges, parts.batch_size)
     order = np.argsort(-effect.max(axis=1), kind="stable")
     directions = replace(
         directions,
@@ -83,13 +84,14 @@ def find_directions(build: Build, name: str, config: DirectionsConfig, parts: Pa
     )
     folder = build.root / "directions" / name
     with atomic_folder(folder, build.root) as partial:
-        strips = write_strips(partial, directions, parts.generator.network, w[:STRIP_ROWS].to(parts.device))
+        few = scored_on.at(torch.arange(min(STRIP_ROWS, len(scored_on.w)))).to(parts.device)
+        strips = write_strips(partial, directions, parts.generator.network, few)
     summary = {
         "directions": name,
         "axes": len(directions.axes),
         "ranges": [f"{first}-{last}" for first, last in directions.ranges],
         "irrelevant": len(directions.irrelevant()),
-        "scored_on": scored_on,
+        "scored_on": scored_on.kind,
         "condition_plain": axes.condition_plain,
         "condition": axes.condition,
         "explained": axes.explained,
@@ -128,8 +130,8 @@ def unscored(name: str, config: DirectionsConfig, parts: Parts) -> tuple[Directi
     return found, axes
 
 
-def scored_w(build: Build, config: DirectionsConfig, parts: Parts) -> tuple[Tensor, str]:
-    """w+ [n, num_ws, w_dim] that the edits are scored on: of inverted samples, or else random ones; and which.
+def samples_to_score(build: Build, config: DirectionsConfig, parts: Parts) -> Scored:
+    """What the edits are scored on: inverted samples, or else random w.
 
     Raises:
         PipelineError: the dataset has no such split.
@@ -142,7 +144,8 @@ def scored_w(build: Build, config: DirectionsConfig, parts: Parts) -> tuple[Tens
     inverted = read_attributes(build.latents_path).get("generator_sha256") == parts.generator.sha256
     if len(rows) == 0 or not inverted:
         batches = draw_w(parts.generator.network, config.score_samples, config, "scored")
-        return torch.cat([batch.float().cpu() for batch in batches]), "random"
+        return Scored(torch.cat([batch.float().cpu() for batch in batches]), None, "random")
     picked = torch.randperm(len(rows), generator=torch_generator(config.seed, "scored"))[: config.score_samples]
-    w = read_scattered(build.latents_path, ["w"], np.sort(rows[picked.numpy()]))["w"]
-    return torch.from_numpy(w), "inverted"
+    chosen = np.sort(rows[picked.numpy()])
+    w = torch.from_numpy(read_scattered(build.latents_path, ["w"], chosen)["w"])
+    return Scored(w, read_composition(build, chosen), "inverted")

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pipeline.directions import Directions, Range, edit
+from pipeline.directions import Directions, Range
 from pipeline.files import write_bytes
 from pipeline.generators import Generator
 from pipeline.images import Pixels, encode_png, grid, to_uint8
+from stages.directions.scoring import Scored
 
 STEPS = (-3, -2, -1, 0, 1, 2, 3)
 SMALLEST, LARGEST = 64, 256  # pixels of a shown image's edge
@@ -18,9 +19,9 @@ GAP = 2
 
 
 @torch.inference_mode()
-def strip(directions: Directions, generator: Generator, w: Tensor, axis: int, layers: Range) -> Pixels:
-    """Images of w [N, num_ws, w_dim] moved by each of STEPS: one sheet uint8 [H, W, 3], a row for each sample."""
-    columns = [shown(generator.synthesize(edit(directions, w, axis, layers, float(r)))) for r in STEPS]
+def strip(directions: Directions, generator: Generator, scored: Scored, axis: int, layers: Range) -> Pixels:
+    """Images of samples moved by each of STEPS: one sheet uint8 [H, W, 3], a row for each sample."""
+    columns = [shown(scored.edited(directions, axis, layers, float(r), generator)) for r in STEPS]
     images = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
     return grid(images, columns=len(STEPS), gap=GAP)
 
@@ -34,10 +35,10 @@ def shown(images: Tensor) -> Pixels:
     return to_uint8(images).repeat(scale, axis=1).repeat(scale, axis=2)
 
 
-def write_strips(folder: Path, directions: Directions, generator: Generator, w: Tensor) -> int:
+def write_strips(folder: Path, directions: Directions, generator: Generator, scored: Scored) -> int:
     """Write u00_5-7.png and so on, one for each axis and range; return how many."""
     for axis in range(len(directions.axes)):
         for first, last in directions.ranges:
-            sheet = strip(directions, generator, w, axis, (first, last))
+            sheet = strip(directions, generator, scored, axis, (first, last))
             write_bytes(folder / f"u{axis:02d}_{first}-{last}.png", encode_png(sheet))
     return len(directions.axes) * len(directions.ranges)

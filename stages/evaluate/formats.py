@@ -79,10 +79,10 @@ def count_rows(files: list[Path]) -> int:
     return sum(int(sizes[path.name]) for path in files)
 
 
-def count_classes(file: Path) -> int:
-    """Classes of a set as its Parquet files name them; 0 where they cannot be told before the labels are read."""
+def class_names(file: Path) -> tuple[str, ...]:
+    """Classes of a set as its Parquet files name them; empty where only the labels could tell."""
     if file.suffix != ".parquet":
-        return 0
+        return ()
     metadata = pq.ParquetFile(file).schema_arrow.metadata or {}
     features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    return len(features.get("label", {}).get("names", []))
+    return tuple(map(str, features.get("label", {}).get("names", [])))

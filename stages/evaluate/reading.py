@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipeline.errors import PipelineError
 from pipeline.images import Pixels
-from stages.evaluate.formats import ROWS, count_classes, count_rows, split_files
+from stages.evaluate.formats import ROWS, class_names, count_rows, split_files
 
 MOST_OF_MEMORY = 0.5  # share of the machine's memory that the pixels of a split may take
 
@@ -32,6 +32,7 @@ class Samples:
         labels: [N].
         soft: probabilities [N, C] where the set has soft labels, else None.
         latents: w+ float32 [N, num_ws, w_dim], where asked for and there.
+        classes: their names, where the set tells them.
     """
 
     pixels: Pixels
@@ -40,6 +41,7 @@ class Samples:
     ids: list[str]
     latents: NDArray[np.float32] | None
     num_classes: int
+    classes: tuple[str, ...] = ()
 
     def targets(self) -> Tensor:
         """What a classifier is to answer: the soft labels, or one class each; float32 [N, C]."""
@@ -86,7 +88,8 @@ def read_split(
         raise PipelineError(
             f"split '{split}' of {folder} holds no sample itself, only variants: make the set with --base original"
         )
-    classes = max(count_classes(files[0]), max(labels) + 1, 2)
+    names = class_names(files[0])
+    classes = max(len(names), max(labels) + 1, 2)
     return Samples(
         pixels[: len(labels)],
         np.array(labels),
@@ -94,6 +97,7 @@ def read_split(
         ids,
         np.stack(latents).astype(np.float32) if latents[0] is not None else None,
         classes,
+        names,
     )
 
 

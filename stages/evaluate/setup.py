@@ -4,7 +4,7 @@ from pipeline.build import Build
 from pipeline.classifiers.architectures import build_network
 from pipeline.errors import PipelineError
 from pipeline.generators import open_generator
-from pipeline.latents import check_name, generator_of
+from pipeline.latents import check_name, generator_of, has_composition
 from pipeline.options import RunOptions
 from stages.evaluate.attacks import ATTACKS
 from stages.evaluate.config import EvaluateConfig
@@ -33,6 +33,17 @@ def make_stages(
         raise PipelineError(
             f"--attacks {attacks}: generator '{generator}' wants a label with each z, and this attack draws z's "
             f"without: leave out advmix"
+        )
+    if generator and has_composition(build):
+        raise PipelineError(
+            f"--attacks {attacks}: the samples of this build have several codes, which shards do not carry: use a "
+            f"build that was inverted with --codes 1, or leave out om-pgd and advmix"
+        )
+    loaded = open_generator(generator) if generator else None
+    if "advmix" in chosen and loaded and len(loaded.fine_layers) == loaded.network.num_ws:
+        raise PipelineError(
+            f"--attacks {attacks}: all layers of generator '{generator}' count as fine, so what advmix mixes would "
+            f"keep nothing of a sample: leave out advmix"
         )
     if config.test_set:
         parse_rows(config.test_set, build)

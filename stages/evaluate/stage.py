@@ -95,7 +95,8 @@ class Evaluate:
     def attack_key(self, build: Build, attack: str) -> str:
         """Digest of what decides a measure, but for the classifier."""
         images = set_digest(build.shards_path(self.test_shards), self.config.test_split)
-        generator = open_generator(self.generator).sha256 if ATTACKS[attack].latent else ""
+        loaded = open_generator(self.generator) if ATTACKS[attack].latent else None
+        generator = [loaded.sha256, loaded.fine_layers] if loaded else ""
         return digest_of([attack, REVISION, self.config.of_attack(attack), images, generator, self.limit])
 
     def training_samples(self, build: Build) -> Samples:
@@ -151,6 +152,7 @@ class Evaluate:
             network,
             architecture=c.architecture,
             num_classes=samples.num_classes,
+            classes=samples.classes,
             resolution=self.resolution,
             width=c.width,
             input_size=c.input_size,

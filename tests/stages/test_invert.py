@@ -210,7 +210,10 @@ def test_several_codes_come_closer_and_are_stored(tmp_path: Path, tiny: Tiny, sp
     assert np.abs((images.clamp(-1, 1).permute(0, 2, 3, 1).numpy() + 1) * 127.5 - rows["image"]).max() < 1
     if space == "w":
         assert (rows["w"] == rows["w"][:, :1]).all()
-    # Later stages render all codes.
+    # Later stages render all codes, and what cannot says so.
+    refused = run_pipeline("augment", "--mode", "mixl", "--build", build.root, "--workers", "0")
+    assert refused.code == 2
+    assert "--mode mixl is for samples of a single code" in refused.err
     few = ["--limit", "12", "--workers", "0"]
     assert run_pipeline("augment", "--mode", "randmix", "--build", build.root, *few).code == 0
     shard = ["shard", "--variants", "randmix", "--base", "reconstruction", "--flagged", "--format", "parquet"]
@@ -224,6 +227,17 @@ def test_several_codes_come_closer_and_are_stored(tmp_path: Path, tiny: Tiny, sp
     variants = read_rows(build.variants_path("randmix"), ["w", "source"], 0, 4)
     codes = read_composition(build, variants["source"])
     expected = to_uint8(render(network, torch.from_numpy(variants["w"]), codes))
+    attacks = ["evaluate", "--shards", made.parent.name, "--attacks", "om-pgd", "--build", build.root]
+    refused = run_pipeline(*attacks, "--workers", "0")
+    assert refused.code == 2
+    assert "the samples of this build have several codes, which shards do not carry" in refused.err
+    found = run_pipeline("directions", "--build", build.root, *tiny.networks, "--method", "pca", "--samples", "60",
+                         "--components", "1", "--ranges", "0-7", "--json")  # fmt: skip
+    assert found.code == 0, found.err
+    strip = np.asarray(Image.open(next(Path(found.json["folder"]).glob("u00_0-7.png"))))
+    chosen = np.flatnonzero((build.samples()["split"] == "train") & (build.samples()["status"] == "ok"))[:1]
+    unedited = strip[:64, 3 * 66 : 3 * 66 + 64][::2, ::2].astype(int)  # the first sample, in the middle
+    assert np.abs(unedited - rows["image"][chosen[0]]).max() <= 1
     names = [f"{ids[source]}-randmix-{k}" for k, source in enumerate(variants["source"])]
     for name, image in zip(names, expected, strict=True):
         assert np.abs(pixels[name].astype(int) - image).max() <= 1

@@ -14,7 +14,7 @@ from pipeline.errors import CheckpointError, ManifestError, PipelineError, Weigh
 from pipeline.files import remove, sha256_file, write_bytes
 from pipeline.generators.checkpoints.formats import Checkpoint, read_checkpoint
 from pipeline.generators.layered import LayeredGenerator
-from pipeline.generators.loading import check_sizes, family_class, open_generator
+from pipeline.generators.loading import check_sizes, family_class, forget_generators
 from pipeline.images import Pixels, encode_png, grid, to_uint8
 from pipeline.manifest import MANIFESTS, GeneratorManifest, parse_manifest, read_toml, weights_folder
 from pipeline.weights import write_weights
@@ -102,7 +102,7 @@ def import_checkpoint(
     }
     check_sizes(parse_manifest(GeneratorManifest, content, file), network, file)
     manifest = write_import(path, content, checkpoint.state, network)
-    open_generator.cache_clear()
+    forget_generators()
     return Imported(manifest, path, repeated=False)
 
 

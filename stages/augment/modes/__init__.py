@@ -18,6 +18,8 @@ class ModeEntry:
         defaults: its own numbers where such a setting is 0.
         attacks: it attacks a classifier, so it needs one.
         partners: it mixes with other samples, so it depends on all of them.
+        draws_z: it maps random z to w, without labels.
+        single_code: it is not for samples of several codes (LCE).
         pixels: its images are stored, for no w+ renders them.
         soft_labels: it makes soft labels (not where `smoothing` is one of its options, and 0).
         unit: what its `epsilon` is measured in.
@@ -29,6 +31,8 @@ class ModeEntry:
     defaults: Mapping[str, float] = field(default_factory=dict)
     attacks: bool = False
     partners: bool = False
+    draws_z: bool = False
+    single_code: bool = False
     pixels: bool = False
     soft_labels: bool = False
     unit: str = ""
@@ -40,23 +44,28 @@ class ModeEntry:
         return mode
 
 
+FINE = ("fine_layers",)
 ATTACK = ("restarts", "attack_steps")
 NATRA = (*ATTACK, "step_size", "most_epsilon", "smoothing", "directions", "combine")
 APT = {"restarts": 2, "attack_steps": 2}
 
 MODES = {
     "randmix": ModeEntry(
-        "stages.augment.modes.randmix:RandMix", "takes the fine layers from a random z (AdvMix, eq. 17)"
+        "stages.augment.modes.randmix:RandMix",
+        "takes the fine layers from a random z (AdvMix, eq. 17)",
+        FINE,
+        draws_z=True,
     ),
     "mix": ModeEntry(
-        "stages.augment.modes.mix:Mix", "takes them from another sample (AdvMix, eq. 11)", partners=True
+        "stages.augment.modes.mix:Mix", "takes them from another sample (AdvMix, eq. 11)", FINE, partners=True
     ),
     "advmix": ModeEntry(
         "stages.augment.modes.advmix:AdvMix",
         "takes those of a random z that are worst for --classifier (AdvMix, Algorithm 2)",
-        (*ATTACK, "epsilon", "step_size", "typical"),
+        (*FINE, *ATTACK, "epsilon", "step_size", "typical"),
         {"restarts": 5, "attack_steps": 5, "epsilon": 0.03},
         attacks=True,
+        draws_z=True,
         unit="w",
     ),
     "natra": ModeEntry(
@@ -74,6 +83,7 @@ MODES = {
         (*NATRA, "rho"),
         APT,
         attacks=True,
+        single_code=True,
         soft_labels=True,
         unit="deviations",
     ),
@@ -94,6 +104,7 @@ MODES = {
         "is mixup of two codes (NaTra's baseline)",
         ("beta",),
         partners=True,
+        single_code=True,
         soft_labels=True,
     ),
     "mixi": ModeEntry(

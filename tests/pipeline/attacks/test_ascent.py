@@ -65,6 +65,7 @@ def test_without_stopping_early_all_steps_are_done() -> None:
 def test_attempts_follow_each_other_until_one_fools() -> None:
     outcome = run(Plain(torch.tensor([[-1.0, -1.0], [-9.0, -9.0]]), attempts=5, offset=0.3))
     assert outcome.fooled.tolist() == [True, False]
+    assert outcome.spent.tolist() == [4, 5]
     assert outcome.attempt.tolist() == [3, 4]  # -1 + 0.9 + 0.25 > 0; the last attempt comes nearest
     torch.testing.assert_close(outcome.x[1], torch.full((2,), -9 + 1.2 + RADIUS))
 
@@ -72,6 +73,7 @@ def test_attempts_follow_each_other_until_one_fools() -> None:
 def test_the_worst_attempt_is_kept_where_none_fools() -> None:
     outcome = run(Plain(torch.tensor([[-5.0, -5.0]]), attempts=3, offset=-1.0))
     assert outcome.attempt.tolist() == [0]
+    assert outcome.spent.tolist() == [3]
     torch.testing.assert_close(outcome.x, torch.full((1, 2), -5 + RADIUS))
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from pipeline.classifiers import LoadedClassifier, load_classifier
 from pipeline.classifiers.architectures import build_network
+from pipeline.classifiers.loading import _load
 from pipeline.classifiers.manifest import write_classifier
 from pipeline.errors import ManifestError, PipelineError, WeightsError
 from pipeline.files import sha256_file
@@ -21,7 +22,7 @@ IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 
 
 @pytest.fixture(autouse=True)
 def forget() -> None:
-    load_classifier.cache_clear()
+    _load.cache_clear()
 
 
 @pytest.fixture
@@ -55,6 +56,29 @@ def test_a_manifest_round_trip(manifest: Path, network: torch.nn.Module) -> None
     assert (loaded.name, loaded.num_classes) == ("mine", 5)
     assert loaded.sha256 == sha256_file(manifest.with_suffix(".safetensors"))
     assert load_classifier(str(manifest), 5, 32) is loaded
+
+
+def test_what_has_changed_is_read_anew(manifest: Path, network: torch.nn.Module) -> None:
+    before = load_classifier(str(manifest), 5, 32)
+    with torch.no_grad():
+        next(network.parameters()).mul_(2)
+    write_classifier(manifest.parent, "mine", network, architecture="vgg5", num_classes=5, resolution=32, width=4,
+                     input_size=16)  # fmt: skip
+    os.utime(manifest, ns=(1, 1))
+    after = load_classifier(str(manifest), 5, 32)
+    assert after.sha256 != before.sha256
+    check(after, network(IMAGES).detach())
+
+
+def test_labels_of_another_kind_are_refused(manifest: Path, network: torch.nn.Module) -> None:
+    names = tuple("abcde")
+    load_classifier(str(manifest), names, 32)  # it does not say which classes
+    write_classifier(manifest.parent, "named", network, architecture="vgg5", num_classes=5, resolution=32, width=4,
+                     input_size=16, classes=names)  # fmt: skip
+    path = str(manifest.with_name("named.toml"))
+    assert load_classifier(path, names, 32).classes == names
+    with pytest.raises(PipelineError, match=r"'named' tells a, b, c … apart, and the classes .* are v, w, x …"):
+        load_classifier(path, tuple("vwxyz"), 32)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from torch import Tensor
 from stages.augment.config import AugmentConfig, resolve
 from stages.augment.modes import MODES
 from stages.augment.modes.base import Context, Edit, Sources, Variants
+from stages.augment.setup import without_overlaps
 from stages.augment.soft_labels import smoothed_labels
 
 EDITS = (Edit(0, 0, 1, torch.tensor([1.0, 0.0, 0.0]), 2.0), Edit(4, 1, 1, torch.tensor([0.0, 1.0, 0.0]), 1.0))
@@ -65,6 +66,11 @@ def test_the_edit_that_went_furthest_is_told(seed: int) -> None:
     assert told in [(0, 0, 1), (4, 1, 1)]
     moved = (made.w[0, :, :2].abs() > 0).tolist()
     assert moved == ([[True, False], [True, False]] if told[0] == 0 else [[False, False], [False, True]])
+
+
+def test_of_edits_along_one_axis_on_one_layer_the_strongest_is_taken() -> None:
+    chosen = [(2, (0, 7)), (2, (5, 7)), (0, (5, 7)), (2, (3, 4)), (0, (0, 4)), (1, (7, 7)), (0, (4, 5))]
+    assert without_overlaps(chosen) == [(2, (0, 7)), (0, (5, 7)), (0, (0, 4)), (1, (7, 7))]
 
 
 def test_an_edit_stops_at_the_typical_bound() -> None:

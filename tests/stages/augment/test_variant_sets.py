@@ -22,6 +22,10 @@ from pipeline.errors import PipelineError
 from pipeline.generators import load_generator, open_generator
 from pipeline.images import to_float, to_uint8
 from pipeline.store import open_group
+from stages.augment.config import AugmentConfig
+from stages.augment.measure import measure
+from stages.augment.modes.base import Context, Sources, Variants
+from stages.augment.setup import as_displayed
 from stages.shard.config import ShardConfig
 from stages.shard.stage import Shard
 from tests.conftest import Tiny, run_pipeline
@@ -95,6 +99,31 @@ def test_what_is_told_is_that_of_the_image_shown(build: Path, classifier: Path, 
     moved = np.abs(w - latents[:][told["source"][rows]]).max(axis=(1, 2))
     np.testing.assert_allclose(told["moved"][rows], moved, atol=1e-6)
     assert (moved.min() > 0) == moves
+
+
+def test_an_attack_sees_pixels_as_they_are_stored() -> None:
+    seen = []
+    classify = as_displayed(torch.nn.Identity())
+    beyond = torch.tensor([-3.0, 0.5, 2.0])
+    seen.append(classify(beyond).tolist())
+    assert seen == [[-1.0, 0.5, 1.0]]
+
+
+def test_an_image_that_is_not_finite_does_not_count(tiny: Tiny) -> None:
+    network = open_generator(str(tiny.generator)).network
+    w = network.map(torch.randn(3, network.z_dim, generator=torch.Generator().manual_seed(0)))
+    rows = torch.arange(3)
+    images = network.synthesize(w).clamp(-1, 1)
+    images[1, 0, 0, 0] = torch.nan
+    made = Variants(w, rows, images)
+    context = Context(
+        map=network.map, render=lambda w, codes: network.synthesize(w), z_dim=network.z_dim, fine_layers=(7,),
+        pool=rows, read_w=lambda r: w[r], read_codes=lambda r: None, read_labels=lambda r: 0 * r,
+        read_images=lambda r: images, num_classes=2, config=AugmentConfig(),
+    )  # fmt: skip
+    sources = Sources(w, rows, list("abc"), 0 * rows, 0 * rows)
+    measured = measure(made, sources, context, str(tiny.perceptual), np.inf)
+    assert measured.broken.tolist() == measured.flagged.tolist() == [False, True, False]
 
 
 def test_chunks_and_batches_make_no_difference(build: Path, classifier: Path) -> None:

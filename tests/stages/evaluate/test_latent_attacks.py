@@ -93,6 +93,13 @@ def test_advmix_gives_up_on_whom_it_has_fooled() -> None:
     assert sizes[-1] < sizes[0]
 
 
+def test_who_says_nothing_finite_withstands_nothing() -> None:
+    w = torch.randn(4, LAYERS, 2, generator=torch.Generator().manual_seed(0))
+    for name, entry in ATTACKS.items():
+        right = entry.attack(batch(Threshold(FINE, torch.nan), w, Watched()))
+        assert not right.any() or name == "clean", name
+
+
 def test_each_sample_is_attacked_by_itself() -> None:
     w = torch.randn(6, LAYERS, 2, generator=torch.Generator().manual_seed(1)) * 0.3
     for name in ("pgd", "om-pgd", "advmix"):

@@ -1,10 +1,13 @@
 """Training and recipes on data whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from pipeline.classifiers.architectures import build_network
+from pipeline.errors import PipelineError
 from pipeline.images import to_float
 from stages.evaluate.config import EvaluateConfig
 from stages.evaluate.reading import Samples
@@ -35,6 +38,11 @@ def test_it_learns_what_tells_the_classes_apart(recipe: str) -> None:
     assert loss < 0.69
     assert not network.training
     assert not any(p.requires_grad for p in network.parameters())
+
+
+def test_a_training_that_diverges_is_told() -> None:
+    with pytest.raises(PipelineError, match="the training of seed 0 has diverged: lower --learning-rate 1e"):
+        train(two_colours(), 16, replace(CONFIG, learning_rate=1e30), RECIPES["plain"], 0, CPU)
 
 
 def test_mixed_colours_hide_it() -> None:

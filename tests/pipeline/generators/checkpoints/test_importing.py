@@ -14,6 +14,7 @@ from pipeline.files import sha256_file
 from pipeline.generators import load_generator, open_generator
 from pipeline.generators.checkpoints import import_checkpoint
 from pipeline.generators.checkpoints.importing import parse_layers
+from pipeline.generators.loading import forget_generators
 from pipeline.generators.stylegan2 import StyleGAN2
 from pipeline.manifest import weights_folder
 from tests.pipeline.generators import tiny_states
@@ -25,7 +26,7 @@ FAMILIES = ["stylegan1", "stylegan2", "biggan", "biggan_deep", "progan", "dcgan"
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ONMANIFOLD_WEIGHTS", str(tmp_path / "weights"))
-    open_generator.cache_clear()
+    forget_generators()
     return tmp_path / "weights"
 
 
