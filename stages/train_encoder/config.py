@@ -7,12 +7,12 @@ from pipeline.config import option
 
 @dataclass(frozen=True)
 class TrainEncoderConfig:
-    """Defaults are those of the shipped color-digits encoder."""
+    """What is seen, and how often; how the shipped encoder was trained stands in its manifest."""
 
     steps: int = option(2000, "updates of each of the two kinds", at_least=1)
     train_batch: int = option(32, "generated and real images in a step, each", at_least=1)
     learning_rate: float = option(1e-3, "Adam's step size, falling to zero in the second half", at_least=0)
-    passes: int = option(3, "corrections the encoder makes; one is the plain encoder", at_least=1)
+    passes: int = option(4, "corrections the encoder makes; one is the plain encoder", at_least=1)
     space: str = option("w+", "`w+`: each layer its own w; `w`: all the same", choices=("w+", "w"))
     latent_weight: float = option(1.0, "weight of eq. 8, the distance of w of generated images", at_least=0)
     pixel_weight: float = option(2.0, "gamma_1 of eq. 9, weight of the pixels of an image", at_least=0)
