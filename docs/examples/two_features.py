@@ -108,7 +108,7 @@ def main(picture: Path) -> dict[str, float]:
     for axis, (title, (points, share)) in zip(axes, panels.items(), strict=True):
         axis.scatter(*own.T, c=colours, cmap="coolwarm", s=9, alpha=0.35)
         axis.scatter(*points.T, c=share, cmap="coolwarm", s=9)
-        axis.set(title=title, xlabel="$x_1$: any label", ylabel="$x_2$: the label's")
+        axis.set(title=title, xlabel="$x_1$, which means nothing", ylabel="$x_2$, which tells the label")
         axis.label_outer()
     figure.savefig(picture, dpi=110)
     return {title: likely(points, toy.labels) for title, (points, _) in panels.items()}

@@ -71,7 +71,7 @@ def from_timm(spec: str, num_classes: int, resolution: int) -> LoadedClassifier:
         import timm
     except ImportError as error:
         raise PipelineError(
-            "classifiers of timm need timm, which is not installed: pip install 'onmanifold[timm]'"
+            "classifiers of timm need timm, which is not installed: pip install timm"
         ) from error
     name = spec.partition("@")[0].removeprefix("timm:")
     if not timm.is_model(name):

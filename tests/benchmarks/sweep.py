@@ -45,21 +45,26 @@ def print_table(measured: pd.DataFrame) -> None:
 
 
 def draw(measured: pd.DataFrame, picture: Path) -> None:
-    """Draw mean and deviation of each row over sigma."""
+    """Draw mean and deviation of each row over sigma: all of it, and the upper end."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6, 3.4), constrained_layout=True)
-    for row, name in NAMES.items():
-        found = measured[measured["row"] == row].groupby("sigma")["accuracy"].agg(["mean", "std"])
-        if len(found):
-            axes.errorbar(found.index, found["mean"], found["std"], marker="o", capsize=3, label=name)
-    axes.set(xlabel="σ of the training colours", ylabel="accuracy on any colour, %", ylim=(0, 100))
-    axes.set_xticks(sorted(measured["sigma"].unique()))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure, panels = pyplot.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
+    for axes, lowest in zip(panels, (0, 88), strict=True):
+        for place, (row, name) in enumerate(NAMES.items()):
+            found = measured[measured["row"] == row].groupby("sigma")["accuracy"].agg(["mean", "std"])
+            if len(found):
+                beside = found.index + 0.0012 * (place - len(NAMES) / 2)  # so that bars do not hide each other
+                style = {"color": f"C{place}", "marker": "o", "capsize": 3, "label": name}
+                axes.errorbar(beside, found["mean"], found["std"], **style)
+        axes.set(xlabel="σ of the training colours", ylim=(lowest, 100))
+        axes.set_xticks(sorted(measured["sigma"].unique()))
+        axes.grid(alpha=0.3)
+    panels[0].set(ylabel="accuracy on any colour, %")
+    panels[1].set(title="the upper end")
+    panels[1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(picture, dpi=110)
     pyplot.close(figure)
 
