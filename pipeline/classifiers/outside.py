@@ -70,9 +70,7 @@ def from_timm(spec: str, num_classes: int, resolution: int) -> LoadedClassifier:
     try:
         import timm
     except ImportError as error:
-        raise PipelineError(
-            "classifiers of timm need timm, which is not installed: pip install timm"
-        ) from error
+        raise PipelineError("classifiers of timm need timm, which is not installed: pip install timm") from error
     name = spec.partition("@")[0].removeprefix("timm:")
     if not timm.is_model(name):
         raise PipelineError(f"timm has no network '{name}': `python -c 'import timm; print(timm.list_models())'`")
