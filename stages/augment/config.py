@@ -71,7 +71,7 @@ class AugmentConfig:
         "smoothing", 0.1, "c of adaptive label smoothing, alpha = c epsilon; 0 keeps labels hard", at_least=0
     )
     beta: float = mode_option("beta", 0.2, "alpha of lambda ~ Beta(alpha, alpha)", at_least=0.001)
-    noise_scale: float = mode_option("noise_scale", 0.1, "standard deviation of the noise on w", at_least=0)
+    noise_scale: float = mode_option("noise_scale", 1.0, "standard deviation of the noise on w", at_least=0)
 
 
 SHARED = ("mode", "variants", "split", "include_poor", "chunk_size", "seed", "classifier", "keep")

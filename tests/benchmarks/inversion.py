@@ -109,7 +109,12 @@ def draw_curves(batch: list[Point]) -> None:
 
     points, method = ours()
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
-    curves = {"one image at a time": alone(), f"batch of {COUNT}": batch, f"pipeline invert ({method})": points}
+    names = (
+        "published schedule, one at a time",
+        f"published schedule, batch of {COUNT}",
+        f"pipeline invert ({method})",
+    )
+    curves = dict(zip(names, (alone(), batch, points), strict=True))
     for label, curve in curves.items():
         print(f"    {label}: " + ", ".join(f"{p.steps}: {p.seconds:.3f} s {p.psnr:.1f} dB" for p in curve))
         times = [p.seconds for p in curve]
