@@ -1,6 +1,6 @@
 """Which layers carry the digit: mix random fine styles in from layer k on, and ask the judge.
 
-`python -m tests.benchmarks.layers [BUILD [GENERATOR [PICTURE.png]]]`; by default builds/color-digits and its generator.
+`python -m tests.benchmarks.layers [BUILD [GENERATOR [PICTURE.png]]]`; by default those of color-digits.
 The digits must be inverted: `pipeline invert --dataset color-digits` first.
 """
 
