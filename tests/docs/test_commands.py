@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,6 +12,8 @@ from pipeline.cli import pipeline as cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LOOP = re.compile(r"for (\w+) in (\S+)[^;]*; do")  # a variable, and its first value
+VARIABLE = re.compile(r"\$(\w+)")
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 
 
@@ -18,11 +21,18 @@ def command_lines(page: Path) -> list[list[str]]:
     """The words after `pipeline` of each command in a page's shell blocks."""
     found = []
     for block in SHELL.findall(page.read_text(encoding="utf-8")):
-        for line in block.replace("\\\n", " ").splitlines():
+        firsts = dict(LOOP.findall(block))
+        for written in block.replace("\\\n", " ").splitlines():
+            line = VARIABLE.sub(partial(value_of, firsts), written)
             for words in split_commands(shlex.split(line, comments=True)):
                 if words[:1] == ["pipeline"]:
                     found.append(words[1:])
     return found
+
+
+def value_of(firsts: dict[str, str], match: re.Match[str]) -> str:
+    """The first value of a loop's variable; others stand as they are."""
+    return firsts.get(match[1], match[0])
 
 
 def split_commands(words: list[str]) -> list[list[str]]:
