@@ -1,7 +1,7 @@
 """Figure 7 of AdvMix: accuracy over the spread of the training colours.
 
 `python -m tests.benchmarks.sweep PICTURE.png 0.05=BUILD 0.1=BUILD …` reads what `pipeline evaluate` wrote to each
-build, prints mean ± standard deviation over the seeds as a table, and draws it.
+build, under whatever `--name`, prints mean ± standard deviation over the seeds as a table, and draws it.
 """
 
 import sys
@@ -24,7 +24,7 @@ def read(builds: Mapping[float, Path]) -> pd.DataFrame:
     """Accuracies in % of all seeds: columns `row`, `sigma`, `accuracy`."""
     tables = []
     for sigma, build in builds.items():
-        table = pd.read_csv(build / "evaluate" / "results.csv")
+        table = pd.concat([pd.read_csv(path) for path in sorted(build.glob("evaluate*/results.csv"))])
         table = table[(table["attack"] == "clean") & table["row"].isin(NAMES)]
         tables.append(pd.DataFrame({"row": table["row"], "sigma": sigma, "accuracy": 100 * table["accuracy"]}))
     return pd.concat(tables, ignore_index=True)
