@@ -15,6 +15,7 @@ from pipeline.classifiers.vgg5 import TruncatedVGG
 from pipeline.errors import PipelineError
 from pipeline.generators import open_generator
 from pipeline.generators.layers import replace_layers
+from pipeline.generators.stylegan2 import StyleGAN2
 from pipeline.seeds import normal_rows, seed_of
 from pipeline.store import read_rows
 from stages.augment.config import AugmentConfig, resolve
@@ -264,10 +265,8 @@ def test_bad_settings(finished_build: Path, extra: list[str], words: str) -> Non
 
 
 def test_a_generator_that_wants_labels_cannot_be_given_random_z(finished_build: Path, tiny: Tiny) -> None:
-    class Conditional:
-        num_ws, c_dim = 8, 3
-
-    loaded = replace(open_generator(str(tiny.generator)), network=Conditional())  # type: ignore[arg-type]
+    network = StyleGAN2(32, {4: 8, 8: 8, 16: 6, 32: 4}, z_dim=12, w_dim=10, c_dim=3, mapping_layers=2)
+    loaded = replace(open_generator(str(tiny.generator)), network=network)
     build = open_build(finished_build)
     check_mode(AugmentConfig(mode="mix"), build, loaded, (7,))
     for mode in ("randmix", "advmix"):
