@@ -34,10 +34,15 @@ class WebDataset:
         """Write one tar."""
         with atomic_write(path) as file:
             for sample in samples:
+                parts = []
                 for suffix, data in members(sample):
-                    file.write(tar_header(f"{sample.id}.{suffix}", len(data)))
-                    file.write(data + bytes(-len(data) % tarfile.BLOCKSIZE))
-            file.write(bytes(2 * tarfile.BLOCKSIZE))
+                    parts += (
+                        tar_header(f"{sample.id}.{suffix}", len(data)),
+                        data,
+                        PADDING[: -len(data) % BLOCKSIZE],
+                    )
+                file.write(b"".join(parts))
+            file.write(bytes(2 * BLOCKSIZE))
             file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
 
     def write_index(self, folder: Path, files: Sequence[ShardFile]) -> list[str]:
@@ -80,6 +85,8 @@ def plain_header(name: str, size: int) -> bytes:
     return info.tobuf(tarfile.USTAR_FORMAT)
 
 
+BLOCKSIZE = tarfile.BLOCKSIZE
+PADDING = bytes(BLOCKSIZE)
 SIZE_AT, SUM_AT = slice(124, 136), slice(148, 155)  # of the header's fields
 BLANK_HEADER = plain_header("", 0)
 BLANK_SUM = sum(BLANK_HEADER) - sum(BLANK_HEADER[SIZE_AT]) - sum(BLANK_HEADER[SUM_AT]) + 7 * ord(" ")

@@ -1,25 +1,17 @@
 """The stage: latents and variants in, one shard of every format out."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from pipeline.build import Build
-from pipeline.composition import render
 from pipeline.config import digest_of
-from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
 from pipeline.files import remove, write_bytes
 from pipeline.generators import open_generator
-from pipeline.images import Pixels, to_uint8
-from pipeline.latents import read_composition
 from pipeline.ledger import Record, data_digests
 from pipeline.outputs import Output, file_output
 from pipeline.shards import shard_formats
@@ -28,13 +20,10 @@ from pipeline.shards.card import dataset_card
 from pipeline.shards.croissant import croissant
 from pipeline.shards.manifest import write_manifest
 from pipeline.stage import Chunk, ChunkResult
-from pipeline.store import open_group, read_attributes
+from pipeline.store import open_group
 from stages.shard.config import ShardConfig
-from stages.shard.facts import base_facts, read_shuffled, variant_facts
-from stages.shard.items import BASE, ShardPlan, plan_shards
-
-RENDER_BATCH = 64
-HELD_BYTES = 2**28  # of pixels, rendered before the first of them is written
+from stages.shard.items import ShardPlan, plan_shards
+from stages.shard.rendering import Renderer
 
 
 @dataclass(frozen=True)
@@ -49,7 +38,7 @@ class Shard:
     device: str = "auto"
     batch_size: int | None = None
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     @property
     def name(self) -> str:
@@ -134,76 +123,20 @@ class Shard:
         plan, info = self.plans(build)[chunk.index], self.info(build)
         (build.shards_path(self.shards_name) / "manifest.json").unlink(missing_ok=True)
         paths = self.paths(build, plan)
-        kinds: Counter[str] = Counter()
-        samples: Iterable[ShardSample] = self.render(build, plan, kinds)
+        renderer = Renderer(
+            build, self.config, self.variants, self.generator, self.device, self.batch_size, self.state(build),
+            info.soft_labels,
+        )  # fmt: skip
+        samples: Iterable[ShardSample] = renderer.samples(plan)
         if len(paths) > 1:
             samples = list(samples)
         outputs = []
         for name, path in paths.items():
             shard_formats(name)[name].write(path, samples, len(chunk), info)
             outputs.append(file_output(build.root, path, len(chunk)))
-        return ChunkResult(outputs, details={"split": plan.split, "layout": plan.layout, "kinds": dict(kinds)})
-
-    def render(self, build: Build, plan: ShardPlan, kinds: Counter[str]) -> Iterator[ShardSample]:
-        """Samples of a shard in order, rendered some at a time; counts them by kind."""
-        table = build.samples("id", "source")
-        ids, sources = (table[name].to_numpy() for name in ("id", "source"))
-        labels, classes = build.labels(self.config.label)
-        state = self.state(build)
-        soft_labels, one_hot = self.soft_labels(build), np.eye(len(classes), dtype=np.float32)
-        # The order is shuffled, so every reading touches most chunks of an array: few readings of many rows.
-        held = max(RENDER_BATCH, HELD_BYTES // (3 * open_generator(self.generator).network.resolution ** 2))
-        for first in range(0, len(plan.rows), held):
-            origins, rows = plan.origin[first : first + held], plan.rows[first : first + held]
-            made: dict[int, ShardSample] = {}
-            for origin in np.unique(origins):
-                places = np.flatnonzero(origins == origin)
-                mine = rows[places]
-                name = "" if origin == BASE else self.variants[origin]
-                path = build.variants_path(name) if name else build.latents_path
-                facts = variant_facts(build, name, mine, state) if name else base_facts(mine)
-                kind = str(read_attributes(path)["mode"]) if name else self.config.base
-                kinds[kind] += len(places)
-                w = read_shuffled(path, ["w"], mine, state)["w"]
-                originals = self.originals(build, sources[facts["source"]], kind)
-                stored = originals if kind == "original" else facts.get("image")
-                images = self.render_pixels(build, w, facts["source"]) if stored is None else stored
-                soft = facts.get("soft_label", one_hot[labels[facts["source"]]])
-                for i, place in enumerate(places):
-                    source, partner, variant = (int(facts[key][i]) for key in ("source", "partner", "variant"))
-                    made[int(place)] = ShardSample(
-                        id=f"{ids[source]}-{name}-{variant}" if name else str(ids[source]),
-                        pixels=images[i],
-                        label=int(labels[source]),
-                        class_name=str(classes[labels[source]]),
-                        latent=w[i] if self.config.latents else None,
-                        source=str(ids[source]),
-                        kind=kind,
-                        partner=str(ids[partner]) if partner >= 0 else "",
-                        variant=variant,
-                        original_pixels=originals[i] if self.config.originals else None,
-                        soft_label=soft[i] if soft_labels else None,
-                        lam=float(facts["lam"][i]),
-                    )
-            yield from (made[place] for place in range(len(rows)))
-
-    def originals(self, build: Build, sources: NDArray[np.object_], kind: str) -> list[Pixels]:
-        """The sources' own pixels, where the set shows them."""
-        if kind != "original" and not self.config.originals:
-            return []
-        return [build.reader.load(str(source)).pixels for source in sources]
-
-    def render_pixels(self, build: Build, w: NDArray[np.float32], sources: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Render w+ [B, num_ws, w_dim], with the codes of its samples, as pixels uint8 [B, H, W, 3]."""
-        device = resolve_device(self.device)
-        network = open_generator(self.generator, device.type).network
-        codes = read_composition(build, sources)
-        with torch.inference_mode():
-            parts = []
-            for rows in torch.arange(len(w)).split(self.batch_size or RENDER_BATCH):
-                mine = None if codes is None else codes.rows(rows).to(device)
-                parts.append(to_uint8(render(network, torch.from_numpy(w)[rows].to(device), mine)))
-            return np.concatenate(parts)
+        return ChunkResult(
+            outputs, details={"split": plan.split, "layout": plan.layout, "kinds": dict(renderer.kinds)}
+        )
 
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
         """Delete files of another layout, write the indexes, the card, Croissant and, last, manifest.json."""

@@ -16,6 +16,9 @@ class TrainEncoderConfig:
     space: str = option("w+", "`w+`: each layer its own w; `w`: all the same", choices=("w+", "w"))
     latent_weight: float = option(1.0, "weight of eq. 8, the distance of w of generated images", at_least=0)
     pixel_weight: float = option(2.0, "gamma_1 of eq. 9, weight of the pixels of an image", at_least=0)
+    pixel_loss: str = option(
+        "l1", "distance of pixels in eq. 9: `l1`, or `log-mse`, which trains for PSNR", choices=("l1", "log-mse")
+    )
     feature_weight: float = option(1.0, "gamma_2 of eq. 9, weight of the perceptual net's features", at_least=0)
     style_mixing: float = option(0.9, "probability that a generated image is rendered from three w")
     stretch: float = option(1.6, "generated images lie up to so many times as far from the mean w", at_least=1)

@@ -19,6 +19,7 @@ from pipeline.training import blend
 from stages.train_encoder.config import TrainEncoderConfig
 
 MEAN_SAMPLES = 10_000
+LEAST_MSE = 1e-4  # 46 dB
 
 
 class Trainer:
@@ -79,14 +80,18 @@ class Trainer:
     def update(self, images: Tensor, w: Tensor | None) -> float:
         """Correct `passes` times: eq. 8 where the true w is known, eq. 9 for every image; return the mean loss."""
         config, total = self.config, 0.0
-        target = self.perceptual.target(images.clamp(-1, 1))
+        images = images.clamp(-1, 1)
+        target = self.perceptual.target(images) if config.feature_weight else None
         self.optimizer.zero_grad(set_to_none=True)
-        for found in passes_of(self.encoder, self.generator, target.images, config.passes):
+        found = self.encoder.start(len(images))
+        rendered = self.generator.synthesize(found[:1]).expand(len(images), -1, -1, -1)
+        for _ in range(config.passes):
+            found = self.encoder(images, rendered.detach().clamp(-1, 1), found.detach())
             rendered = self.generator.synthesize(found)
-            pixel = (rendered - target.images).abs().mean(dim=(1, 2, 3))
-            features = zip(self.perceptual.activations(rendered), target.activations, strict=True)
-            feature = torch.stack([(a - b).abs().mean(dim=(1, 2, 3)) for a, b in features]).sum(dim=0)
-            loss = (config.pixel_weight * pixel + config.feature_weight * feature).mean()
+            loss = config.pixel_weight * pixel_loss(rendered, images, config.pixel_loss)
+            if target is not None:
+                features = zip(self.perceptual.activations(rendered), target.activations, strict=True)
+                loss = loss + config.feature_weight * sum((a - b).abs().mean() for a, b in features)
             if w is not None:
                 error = (found - w) / self.encoder.w_scale
                 loss = loss + config.latent_weight * error.square().mean()
@@ -130,6 +135,17 @@ class Trainer:
             for number, w in enumerate(passes_of(self.ema, self.generator, real, self.config.passes)):
                 sums[number] += float(psnr(self.generator.synthesize(w), real).sum())
         return [value / len(images) for value in sums]
+
+
+def pixel_loss(rendered: Tensor, images: Tensor, kind: str) -> Tensor:
+    """Mean distance of the pixels of images [B, 3, H, W] in [-1, 1]: `l1`, or `log-mse`.
+
+    10 dB of mean PSNR are ln 10 of `log-mse`, which looks at relative errors: it still learns from images that are
+    nearly right. An error of LEAST_MSE counts as none.
+    """
+    if kind == "l1":
+        return (rendered - images).abs().mean()
+    return ((rendered - images).square().mean(dim=(1, 2, 3)) + LEAST_MSE).log().mean()
 
 
 def jitter_colours(images: Tensor, amount: float, rng: torch.Generator) -> Tensor:

@@ -1,6 +1,7 @@
 """Training encoders, and shifting generators under them."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from safetensors.torch import load_file
 
 from pipeline.encoders import encode, open_encoder
 from pipeline.generators import open_generator
-from pipeline.images import to_uint8
+from pipeline.images import psnr, to_uint8
 from pipeline.perceptual import load_perceptual
 from pipeline.store import read_rows
 from stages.train_encoder.config import TrainEncoderConfig
-from stages.train_encoder.training import Trainer, jitter_colours
+from stages.train_encoder.training import Trainer, jitter_colours, pixel_loss
 from tests.conftest import Finished, Tiny, run_pipeline
 
 CPU = torch.device("cpu")
@@ -170,3 +171,12 @@ def test_a_shifted_generator_comes_closer_and_keeps_its_edits(
     )  # fmt: skip
     assert used.code == 0, used.err
     assert run_pipeline("augment", "--build", tmp_path / "c", "--workers", "0").code == 0
+
+
+def test_the_logarithmic_loss_counts_decibels() -> None:
+    images = torch.zeros(2, 3, 8, 8)
+    near, far = images + torch.tensor([0.1, 0.2])[:, None, None, None], images + 0.5
+    decibels = (psnr(near, images) - psnr(far, images)).mean()
+    difference = pixel_loss(far, images, "log-mse") - pixel_loss(near, images, "log-mse")
+    assert difference.item() == pytest.approx(decibels.item() * math.log(10) / 10, rel=0.01)
+    assert pixel_loss(far, images, "l1").item() == pytest.approx(0.5)

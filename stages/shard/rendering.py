@@ -1,0 +1,119 @@
+"""Pixels of a shard's images: rendered from w, loaded from the dataset, or as a mode stored them."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.ahead import ahead
+from pipeline.build import Build
+from pipeline.composition import Composition, render
+from pipeline.devices import resolve_device
+from pipeline.generators import open_generator
+from pipeline.images import Pixels, to_uint8
+from pipeline.latents import read_composition
+from pipeline.shards.base import ShardSample
+from stages.shard.config import ShardConfig
+from stages.shard.facts import Facts, read_facts
+from stages.shard.items import ShardPlan
+
+RENDER_BATCH = 64
+HELD_BYTES = 2**28  # of pixels, whose facts are read at once
+
+
+@dataclass
+class Renderer:
+    """Makes the samples of shards, in order.
+
+    Attributes:
+        state: digest of what the build's arrays hold.
+        soft_labels: whether every sample gets a soft label.
+        kinds: how many samples of each kind were made.
+    """
+
+    build: Build
+    config: ShardConfig
+    variants: tuple[str, ...]
+    generator: str
+    device: str
+    batch_size: int | None
+    state: str
+    soft_labels: bool
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        table = self.build.samples("id", "source")
+        self.ids, self.sources = (table[name].to_numpy() for name in ("id", "source"))
+        self.labels, self.classes = self.build.labels(self.config.label)
+        self.one_hot = np.eye(len(self.classes), dtype=np.float32)
+
+    def samples(self, plan: ShardPlan) -> Iterator[ShardSample]:
+        """The samples of a shard. A GPU renders a batch while the one before it is packed."""
+        # The order is shuffled, so every reading touches most chunks of an array: few readings of many rows.
+        held = max(RENDER_BATCH, HELD_BYTES // (3 * open_generator(self.generator).network.resolution ** 2))
+        for first in range(0, len(plan.rows), held):
+            part = slice(first, first + held)
+            facts = read_facts(
+                self.build, self.variants, self.config.base, plan.origin[part], plan.rows[part], self.state
+            )
+            batches = self.batches(facts)
+            # On a CPU both would want the same core.
+            for batch in ahead(batches) if resolve_device(self.device).type == "cuda" else batches:
+                yield from batch
+
+    def batches(self, facts: Facts) -> Iterator[list[ShardSample]]:
+        """Samples of images [M], a batch at a time."""
+        rendered = [i for i in range(len(facts)) if i not in facts.stored and facts.kind[i] != "original"]
+        codes = read_composition(self.build, facts.source) if rendered else None
+        size = self.batch_size or RENDER_BATCH
+        for first in range(0, len(facts), size):
+            places = np.arange(first, min(first + size, len(facts)))
+            pixels = self.pixels(facts, places, codes)
+            yield [self.sample(facts, int(i), image) for i, image in zip(places, pixels, strict=True)]
+
+    def pixels(self, facts: Facts, places: NDArray[np.intp], codes: Composition | None) -> list[Pixels]:
+        """Pixels uint8 [H, W, 3] of the images at some places."""
+        rendered = [i for i in places if i not in facts.stored and facts.kind[i] != "original"]
+        images = dict(zip(rendered, self.render(facts, rendered, codes), strict=True)) if rendered else {}
+        for i in places:
+            if i in facts.stored:
+                images[i] = facts.stored[i]
+            elif facts.kind[i] == "original":
+                images[i] = self.original(facts, i)
+        return [images[i] for i in places]
+
+    def render(self, facts: Facts, places: list[np.intp], codes: Composition | None) -> Pixels:
+        """Render w+, with the codes of its samples, as pixels uint8 [B, H, W, 3]."""
+        device = resolve_device(self.device)
+        network = open_generator(self.generator, device.type).network
+        mine = None if codes is None else codes.rows(torch.tensor(np.array(places))).to(device)
+        with torch.inference_mode():
+            return to_uint8(render(network, torch.from_numpy(facts.w[places]).to(device), mine))
+
+    def original(self, facts: Facts, place: int | np.intp) -> Pixels:
+        """The source's own pixels."""
+        return self.build.reader.load(str(self.sources[facts.source[place]])).pixels
+
+    def sample(self, facts: Facts, place: int, pixels: Pixels) -> ShardSample:
+        """One image with everything that is known of it."""
+        source, partner, variant = (int(column[place]) for column in (facts.source, facts.partner, facts.variant))
+        name, kind, label = facts.name[place], facts.kind[place], int(self.labels[source])
+        self.kinds[kind] += 1
+        original = pixels if kind == "original" else self.original(facts, place) if self.config.originals else None
+        return ShardSample(
+            id=f"{self.ids[source]}-{name}-{variant}" if name else str(self.ids[source]),
+            pixels=pixels,
+            label=label,
+            class_name=str(self.classes[label]),
+            latent=facts.w[place] if self.config.latents else None,
+            source=str(self.ids[source]),
+            kind=kind,
+            partner=str(self.ids[partner]) if partner >= 0 else "",
+            variant=variant,
+            original_pixels=original if self.config.originals else None,
+            soft_label=facts.soft_label.get(place, self.one_hot[label]) if self.soft_labels else None,
+            lam=float(facts.lam[place]),
+        )
