@@ -34,7 +34,7 @@ class WebDataset:
         """Write one tar."""
         with atomic_write(path) as file:
             for sample in samples:
-                parts = []
+                parts: list[bytes] = []
                 for suffix, data in members(sample):
                     parts += (
                         tar_header(f"{sample.id}.{suffix}", len(data)),
