@@ -15,7 +15,7 @@ from stages.evaluate.config import EvaluateConfig
 @click.option(
     "--shards",
     help="Rows of the table, separated by commas: a shard set's name, or one with a baseline after a plus "
-    "(+mixup, +at4, +at8, +oracle).  [default: every complete set]",
+    "(+mixup, +at4, +at8, +om-at, +dmat, +oracle).  [default: every complete set]",
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Trainings of each row.")
 @click.option(

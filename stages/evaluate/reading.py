@@ -52,7 +52,13 @@ class Samples:
 
 @lru_cache(maxsize=2)
 def read_split(
-    folder: Path, split: str, digest: str, size: int = 0, limit: int | None = None, alone: bool = False
+    folder: Path,
+    split: str,
+    digest: str,
+    size: int = 0,
+    limit: int | None = None,
+    alone: bool = False,
+    latents: bool = False,
 ) -> Samples:
     """Read a split of the set in `folder` into memory; a process keeps the last two.
 
@@ -60,20 +66,21 @@ def read_split(
         digest: of the files' contents; only keeps apart what was written at different times.
         size: shrink the images to size x size by averaging; 0 leaves them.
         limit: the first so many only.
-        alone: the samples themselves, without variants but with latents.
+        alone: the samples themselves, without variants.
+        latents: with w+, where the set has it.
 
     Raises:
         PipelineError: the set has no such split, or does not fit into memory.
     """
     files = split_files(folder, split)
-    rows = chain.from_iterable(ROWS[path.suffix](path, alone) for path in files)
+    rows = chain.from_iterable(ROWS[path.suffix](path, latents) for path in files)
     chosen = islice((row for row in rows if not alone or row["variant"] == -1), limit)
     count = min(count_rows(files), limit or sys.maxsize)
     pixels: Pixels | None = None
     labels: list[int] = []
     ids: list[str] = []
     soft: list[Any] = []
-    latents: list[Any] = []
+    codes: list[Any] = []
     for place, row in enumerate(chosen):
         image = decode(row["image"], size)
         if pixels is None:
@@ -83,7 +90,7 @@ def read_split(
         labels.append(int(row["label"]))
         ids.append(str(row["id"]))
         soft.append(row.get("soft_label"))
-        latents.append(row.get("w"))
+        codes.append(row.get("w"))
     if pixels is None:
         raise PipelineError(
             f"split '{split}' of {folder} holds no sample itself, only variants: make the set with --base original"
@@ -95,7 +102,7 @@ def read_split(
         np.array(labels),
         soft_targets(soft, labels, classes),
         ids,
-        np.stack(latents).astype(np.float32) if latents[0] is not None else None,
+        np.stack(codes).astype(np.float32) if codes[0] is not None else None,
         classes,
         names,
     )

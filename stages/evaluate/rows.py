@@ -19,6 +19,11 @@ class Row:
         """As it was written."""
         return self.shards if self.recipe == "plain" else f"{self.shards}+{self.recipe}"
 
+    @property
+    def latent(self) -> bool:
+        """Whether training needs w+ and the generator."""
+        return RECIPES[self.recipe].latent
+
     def file(self, seed: int) -> str:
         """Path below a folder, without a suffix: SET-SEED or RECIPE/SET-SEED."""
         return f"{self.shards}-{seed}" if self.recipe == "plain" else f"{self.recipe}/{self.shards}-{seed}"

@@ -28,7 +28,8 @@ def make_stages(
     """
     rows = parse_rows(shards, build)
     chosen = parse_attacks(attacks)
-    generator = generator_of(build) if any(ATTACKS[attack].latent for attack in chosen) else ""
+    latent = [attack for attack in chosen if ATTACKS[attack].latent] + [row.label for row in rows if row.latent]
+    generator = generator_of(build) if latent else ""
     if "advmix" in chosen and open_generator(generator).network.c_dim:
         raise PipelineError(
             f"--attacks {attacks}: generator '{generator}' wants a label with each z, and this attack draws z's "
@@ -36,8 +37,8 @@ def make_stages(
         )
     if generator and has_composition(build):
         raise PipelineError(
-            f"--attacks {attacks}: the samples of this build have several codes, which shards do not carry: use a "
-            f"build that was inverted with --codes 1, or leave out om-pgd and advmix"
+            f"the samples of this build have several codes, which shards do not carry: use a build that was "
+            f"inverted with --codes 1, or leave out {', '.join(latent)}"
         )
     loaded = open_generator(generator) if generator else None
     if "advmix" in chosen and loaded and len(loaded.fine_layers) == loaded.network.num_ws:

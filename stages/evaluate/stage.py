@@ -70,7 +70,8 @@ class Evaluate:
 
     def settings(self, build: Build) -> dict[str, Any]:
         """What decides the classifiers; what decides measures only is part of the inputs."""
-        return {**self.config.training(), "recipe": self.row.recipe, "limit": self.limit or 0}
+        rendered = {"generator": open_generator(self.generator).sha256} if self.row.latent else {}
+        return {**self.config.training(), "recipe": self.row.recipe, "limit": self.limit or 0, **rendered}
 
     def plan(self, build: Build) -> list[Chunk]:
         """One chunk for each seed. Raises PipelineError where a set lacks what is asked of it."""
@@ -79,6 +80,11 @@ class Evaluate:
             raise PipelineError(
                 f"the shard set '{self.test_shards}' has no latents, which om-pgd and advmix need: "
                 f"make it without --no-latents, or leave those attacks out of --attacks"
+            )
+        if self.row.latent and self.training_samples(build).latents is None:
+            raise PipelineError(
+                f"the shard set '{self.row.shards}' has no latents, which +{self.row.recipe} needs: "
+                f"make it without --no-latents"
             )
         return [Chunk(seed, seed, seed + 1) for seed in range(self.seeds)]
 
@@ -102,12 +108,14 @@ class Evaluate:
     def training_samples(self, build: Build) -> Samples:
         """The split that is trained on, as the classifier sees it."""
         folder, split = build.shards_path(self.row.shards), self.config.train_split
-        return read_split(folder, split, set_digest(folder, split), self.config.input_size, self.limit)
+        digest, size = set_digest(folder, split), self.config.input_size
+        return read_split(folder, split, digest, size, self.limit, latents=self.row.latent)
 
     def test_samples(self, build: Build) -> Samples:
         """The samples that are measured, as the classifier sees them, with their latents."""
         folder, split = build.shards_path(self.test_shards), self.config.test_split
-        return read_split(folder, split, set_digest(folder, split), self.config.input_size, self.limit, alone=True)
+        digest, size = set_digest(folder, split), self.config.input_size
+        return read_split(folder, split, digest, size, self.limit, alone=True, latents=True)
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Train the classifier of a seed and measure it, each unless that is done."""
@@ -145,7 +153,9 @@ class Evaluate:
         """Train the classifier of a seed and write it with its manifest."""
         samples, c = self.training_samples(build), self.config
         device = resolve_device(self.device)
-        network, loss = train(samples, self.resolution, c, RECIPES[self.row.recipe], seed, device)
+        recipe = RECIPES[self.row.recipe].recipe
+        generator = open_generator(self.generator, device.type).network if self.row.latent else None
+        network, loss = train(samples, self.resolution, c, recipe, seed, device, generator)
         sha256 = write_classifier(
             manifest.parent,
             manifest.stem,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pipeline.classifiers.architectures import build_network
 from pipeline.devices import channels_last
 from pipeline.errors import PipelineError
+from pipeline.generators import Generator
 from pipeline.images import to_float
 from pipeline.seeds import seed_of, torch_generator
 from stages.evaluate.config import EvaluateConfig
@@ -18,12 +19,18 @@ from stages.evaluate.recipes import Batch, Recipe
 
 
 def train(
-    samples: Samples, resolution: int, config: EvaluateConfig, recipe: Recipe, seed: int, device: torch.device
+    samples: Samples,
+    resolution: int,
+    config: EvaluateConfig,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    generator: Generator | None = None,
 ) -> tuple[nn.Module, float]:
     """Train on a set, originals and variants alike; return the network and its mean loss over the last tenth.
 
-    Everything random comes from the seed: the weights, the order, and what the recipe draws. Raises PipelineError
-    where the loss does not stay finite.
+    Everything random comes from the seed: the weights, the order, and what the recipe draws. A recipe in the latent
+    space needs the samples' w+ and their generator. Raises PipelineError where the loss does not stay finite.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "classifier weights"))
@@ -36,7 +43,9 @@ def train(
     losses: list[Tensor] = []
     for step, rows in enumerate(batches(len(samples.labels), config.train_batch, config.steps, seed)):
         optimizer.param_groups[0]["lr"] = config.learning_rate * min(1, 2 * (1 - step / config.steps))
-        batch = Batch(to_float(samples.pixels[rows.numpy()]).to(device), targets[rows].to(device))
+        picked = rows.numpy()
+        w = None if samples.latents is None else torch.from_numpy(samples.latents[picked]).to(device)
+        batch = Batch(to_float(samples.pixels[picked]).to(device), targets[rows].to(device), w, generator)
         batch = recipe(batch, network, seed_of(seed, "recipe", step))
         loss = F.cross_entropy(network(batch.images), batch.targets)
         optimizer.zero_grad()

@@ -159,7 +159,7 @@ def test_fresh_leaves_other_rows_alone(build: Path) -> None:
     ("arguments", "words"),
     [
         (["--shards", "advmix"], "no complete shard set named 'advmix'"),
-        (["--shards", "nominal+mixdown"], "known recipes after + are plain, mixup, at4, at8, oracle"),
+        (["--shards", "nominal+mixdown"], "known recipes after + are plain, mixup, at4, at8, om-at, dmat, oracle"),
         (["--shards", "nominal,nominal"], "name each row once"),
         (["--shards", "nominal", "--attacks", "fgsm"], "known are clean, pgd, om-pgd, advmix"),
         (["--shards", "nominal", "--input-size", "64"], "larger than the images"),
@@ -184,3 +184,12 @@ def test_latent_attacks_want_latents(build: Path) -> None:
     assert done.code == 2
     assert "has no latents, which om-pgd and advmix need" in done.err
     evaluate(build, "--shards", "slim", "--attacks", "om-pgd", "--test-set", "nominal", *WEAK)
+    done = run_pipeline("evaluate", "--build", build, *QUICK, "--shards", "slim+dmat")
+    assert done.code == 2
+    assert "has no latents, which +dmat needs" in done.err
+
+
+def test_training_on_both_manifolds(build: Path) -> None:
+    done = evaluate(build, "--shards", "nominal+dmat,nominal+om-at")
+    assert [row["row"] for row in json.loads(done.out)["table"]] == ["nominal+dmat", "nominal+om-at"]
+    assert (build / "evaluate" / "classifiers" / "om-at" / "nominal-0.toml").is_file()

@@ -32,7 +32,9 @@ def one_format(finished_build: Path, tmp_path: Path) -> dict[str, Path]:
 
 def test_tars_hold_what_parquet_holds(one_format: dict[str, Path]) -> None:
     for split, alone in (("train", False), ("test", True)):
-        first, second = (read_split(folder, split, "", alone=alone) for folder in one_format.values())
+        first, second = (
+            read_split(folder, split, "", alone=alone, latents=alone) for folder in one_format.values()
+        )
         assert sorted(first.ids) == sorted(second.ids)
         mine, theirs = [by_id(first)[i] for i in sorted(first.ids)], [by_id(second)[i] for i in sorted(first.ids)]
         np.testing.assert_array_equal(first.pixels[mine], second.pixels[theirs])

@@ -8,11 +8,13 @@ import torch
 
 from pipeline.classifiers.architectures import build_network
 from pipeline.errors import PipelineError
+from pipeline.generators import open_generator
 from pipeline.images import to_float
 from stages.evaluate.config import EvaluateConfig
 from stages.evaluate.reading import Samples
-from stages.evaluate.recipes import RECIPES, Batch
+from stages.evaluate.recipes import RECIPES, Batch, OnManifoldTraining
 from stages.evaluate.training import batches, train
+from tests.conftest import Tiny
 
 CPU = torch.device("cpu")
 CONFIG = EvaluateConfig(steps=40, train_batch=16, width=4)
@@ -33,7 +35,7 @@ def accuracy(network: torch.nn.Module, samples: Samples) -> float:
 
 @pytest.mark.parametrize("recipe", ["plain", "mixup", "at4"])
 def test_it_learns_what_tells_the_classes_apart(recipe: str) -> None:
-    network, loss = train(two_colours(), 16, CONFIG, RECIPES[recipe], 0, CPU)
+    network, loss = train(two_colours(), 16, CONFIG, RECIPES[recipe].recipe, 0, CPU)
     assert accuracy(network, two_colours()) == 1
     assert loss < 0.69
     assert not network.training
@@ -42,16 +44,16 @@ def test_it_learns_what_tells_the_classes_apart(recipe: str) -> None:
 
 def test_a_training_that_diverges_is_told() -> None:
     with pytest.raises(PipelineError, match="the training of seed 0 has diverged: lower --learning-rate 1e"):
-        train(two_colours(), 16, replace(CONFIG, learning_rate=1e30), RECIPES["plain"], 0, CPU)
+        train(two_colours(), 16, replace(CONFIG, learning_rate=1e30), RECIPES["plain"].recipe, 0, CPU)
 
 
 def test_mixed_colours_hide_it() -> None:
-    network, _ = train(two_colours(), 16, CONFIG, RECIPES["oracle"], 0, CPU)
+    network, _ = train(two_colours(), 16, CONFIG, RECIPES["oracle"].recipe, 0, CPU)
     assert accuracy(network, two_colours()) < 0.9
 
 
 def test_the_seed_decides_everything() -> None:
-    first, again, other = (train(two_colours(), 16, CONFIG, RECIPES["mixup"], s, CPU)[0] for s in (0, 0, 1))
+    first, again, other = (train(two_colours(), 16, CONFIG, RECIPES["mixup"].recipe, s, CPU)[0] for s in (0, 0, 1))
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
     assert any(not torch.equal(v, other.state_dict()[k]) for k, v in first.state_dict().items())
@@ -59,7 +61,7 @@ def test_the_seed_decides_everything() -> None:
 
 def test_soft_labels_are_what_it_learns() -> None:
     soft = np.full((32, 2), 0.5, np.float32)
-    network, _ = train(two_colours(soft=soft), 16, CONFIG, RECIPES["plain"], 0, CPU)
+    network, _ = train(two_colours(soft=soft), 16, CONFIG, RECIPES["plain"].recipe, 0, CPU)
     probabilities = network(to_float(two_colours().pixels)).softmax(dim=1)
     assert (probabilities - 0.5).abs().max() < 0.15
 
@@ -72,7 +74,7 @@ def test_each_pass_shows_every_image_once() -> None:
 
 def test_mixup_blends_images_and_targets_alike() -> None:
     images = torch.arange(8.0)[:, None, None, None].expand(8, 3, 2, 2) / 8
-    made = RECIPES["mixup"](Batch(images, torch.eye(8)), torch.nn.Identity(), 3)
+    made = RECIPES["mixup"].recipe(Batch(images, torch.eye(8)), torch.nn.Identity(), 3)
     torch.testing.assert_close(made.images[:, 0, 0, 0], made.targets @ images[:, 0, 0, 0])
     torch.testing.assert_close(made.targets.sum(dim=1), torch.ones(8))
     assert not torch.equal(made.targets, torch.eye(8))
@@ -82,6 +84,59 @@ def test_adversarial_training_stays_in_its_ball_and_leaves_the_network_training(
     torch.manual_seed(0)
     network = build_network("vgg5", 2, 16, 4).train()
     images = torch.zeros(4, 3, 16, 16)
-    made = RECIPES["at8"](Batch(images, torch.eye(2)[[0, 1, 0, 1]]), network, 0)
+    made = RECIPES["at8"].recipe(Batch(images, torch.eye(2)[[0, 1, 0, 1]]), network, 0)
     assert 0.9 * 16 / 255 < made.images.abs().max() <= 16 / 255 + 1e-6
     assert network.training
+
+
+def on_manifold(tiny: Tiny) -> Batch:
+    """Four renderings with the w+ they come from."""
+    network = open_generator(str(tiny.generator)).network
+    w = network.map(torch.randn(4, network.z_dim, generator=torch.Generator().manual_seed(0))).clone()
+    with torch.no_grad():
+        images = network.synthesize(w).clamp(-1, 1)
+    return Batch(images, torch.eye(2)[[0, 1, 0, 1]], w, network)
+
+
+def loss_of(network: torch.nn.Module, batch: Batch) -> float:
+    with torch.no_grad():
+        return float(torch.nn.functional.cross_entropy(network.eval()(batch.images), batch.targets))
+
+
+def test_training_on_the_manifold_shows_worse_renderings_from_within_the_ball(tiny: Tiny) -> None:
+    torch.manual_seed(0)
+    batch = on_manifold(tiny)
+    network = build_network("vgg5", 2, batch.images.shape[-1], 4).train()
+    shown: list[torch.Tensor] = []
+    synthesize = batch.generator.synthesize  # type: ignore[union-attr]
+
+    class Watched:
+        def synthesize(self, w: torch.Tensor) -> torch.Tensor:
+            shown.append(w.detach().clone())
+            return synthesize(w)
+
+    recipe = OnManifoldTraining(0.2, 0.05, 5)
+    made = recipe(replace(batch, generator=Watched()), network, 0)  # type: ignore[arg-type]
+    assert network.training
+    distance = (shown[-1] - batch.w).abs()
+    assert 0.1 < distance.max() <= 0.2 + 1e-6
+    torch.testing.assert_close(made.images, synthesize(shown[-1]).clamp(-1, 1))
+    assert loss_of(network, made) > loss_of(network, batch)
+
+
+def test_both_manifolds_are_half_of_the_batch_each(tiny: Tiny) -> None:
+    torch.manual_seed(0)
+    batch = on_manifold(tiny)
+    network = build_network("vgg5", 2, batch.images.shape[-1], 4).train()
+    made = RECIPES["dmat"].recipe(batch, network, 0)
+    apart = [RECIPES["dmat"].recipe.pixels, RECIPES["om-at"].recipe]  # type: ignore[attr-defined]
+    torch.testing.assert_close(made.images, torch.cat([one(batch, network, 0).images for one in apart]))
+    assert torch.equal(made.targets, torch.cat([batch.targets, batch.targets]))
+    assert 0 < (made.images[:4] - batch.images).abs().max() <= 8 / 255 + 1e-6
+
+
+def test_renderings_are_shrunk_as_the_images_are(tiny: Tiny) -> None:
+    batch = on_manifold(tiny)
+    small = replace(batch, images=torch.nn.functional.avg_pool2d(batch.images, 2))
+    network = build_network("vgg5", 2, batch.images.shape[-1], 4, input_size=16).train()
+    assert RECIPES["dmat"].recipe(small, network, 0).images.shape == (8, 3, 16, 16)
