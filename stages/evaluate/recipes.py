@@ -88,7 +88,7 @@ class OnManifoldTraining:
         """Attack the network as it is now."""
         assert batch.w is not None
         assert batch.generator is not None
-        generator, size = batch.generator, tuple(batch.images.shape[2:])
+        generator, size = batch.generator, (batch.images.shape[2], batch.images.shape[3])
 
         def render(w: Tensor, items: Tensor) -> Tensor:
             return F.adaptive_avg_pool2d(generator.synthesize(w).clamp(-1, 1), size)
