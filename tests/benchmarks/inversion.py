@@ -20,7 +20,7 @@ from tests.benchmarks.timing import Measured
 
 COUNT = 64  # images that ours takes at once, and the big batch
 COMPARED = 6  # of them, which the reference projects one at a time
-STEPS = (3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 30, 40, 50, 60, 75)
+STEPS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20, 30, 40, 50, 60, 75)
 PLOT = Path("benchmarks-inversion.png")
 
 
