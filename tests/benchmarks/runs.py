@@ -21,8 +21,8 @@ FEW, MANY = 1_797, 100_000  # images of the two runs whose memory is compared
 PER_TAR = 10_000
 OVERHEAD_DIGITS = 512
 WORKER_DIGITS = 768
-RENDERED_DIGITS, VARIANTS, RENDER_BATCH = 1797, 4, 64
-RENDER_ROUNDS = 4
+RENDERED_DIGITS, VARIANTS, RENDER_BATCH = 1797, 12, 64
+RENDER_ROUNDS = 2
 COMMAND = "from pipeline.cli import main; main()"
 
 RUN = """
