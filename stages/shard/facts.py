@@ -17,7 +17,7 @@ from stages.shard.items import BASE
 
 NUMBERS = ("source", "partner", "variant", "lam")
 OPTIONAL = ("soft_label", "image")  # arrays that only some modes of `augment` make
-HELD_BYTES = 2**25  # of an array that is held in memory
+HELD_BYTES = 2**27  # of an array that is held in memory
 
 
 @dataclass(frozen=True)
