@@ -20,7 +20,7 @@ from tests.benchmarks.timing import Measured
 
 FEW, MANY = 1_797, 100_000  # images of the two runs whose memory is compared
 PER_TAR = 10_000
-OVERHEAD_DIGITS = 512
+OVERHEAD_DIGITS = 1797  # all
 WORKER_DIGITS = 768
 RENDERED_DIGITS, VARIANTS, RENDER_BATCH = 1797, 12, 64
 RENDER_ROUNDS = 2
