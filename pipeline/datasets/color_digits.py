@@ -4,7 +4,7 @@ A training digit of class y has the colour mu_y + N(0, sigma), a test digit a un
 is integer arithmetic on raw generator bits, so that the images are the same bytes on every machine.
 """
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -92,8 +92,15 @@ def is_test(count: int) -> NDArray[np.bool_]:
 
 def upscale_x4(digit: NDArray[np.int64]) -> NDArray[np.int64]:
     """Enlarge intensities [8, 8] in 0..16 to [32, 32] in 0..255 by Catmull-Rom interpolation, in integers."""
-    size = digit.shape[0]
-    matrix = np.zeros((4 * size, size), dtype=np.int64)  # weights times 1024
+    matrix = catmull_rom_x4(digit.shape[0])
+    enlarged = matrix @ digit @ matrix.T  # 16 * 1024^2 is full intensity
+    return np.clip((enlarged * 255 + (8 << 20)) // (16 << 20), 0, 255)
+
+
+@lru_cache(maxsize=1)
+def catmull_rom_x4(size: int) -> NDArray[np.int64]:
+    """Weights [4 * size, size] of Catmull-Rom interpolation to four times the size, times 1024."""
+    matrix = np.zeros((4 * size, size), dtype=np.int64)
     for row in range(4 * size):
         eighths = 2 * row + 1 - 4  # source position of the pixel's centre, in eighths of a source pixel
         base, t = divmod(eighths, 8)
@@ -105,5 +112,4 @@ def upscale_x4(digit: NDArray[np.int64]) -> NDArray[np.int64]:
         )
         for tap, weight in zip(range(base - 1, base + 3), weights, strict=True):
             matrix[row, min(max(tap, 0), size - 1)] += weight
-    enlarged = matrix @ digit @ matrix.T  # 16 * 1024^2 is full intensity
-    return np.clip((enlarged * 255 + (8 << 20)) // (16 << 20), 0, 255)
+    return matrix
