@@ -93,7 +93,7 @@ def is_test(count: int) -> NDArray[np.bool_]:
 def upscale_x4(digit: NDArray[np.int64]) -> NDArray[np.int64]:
     """Enlarge intensities [8, 8] in 0..16 to [32, 32] in 0..255 by Catmull-Rom interpolation, in integers."""
     matrix = catmull_rom_x4(digit.shape[0])
-    enlarged = matrix @ digit @ matrix.T  # 16 * 1024^2 is full intensity
+    enlarged: NDArray[np.int64] = matrix @ digit @ matrix.T  # 16 * 1024^2 is full intensity
     return np.clip((enlarged * 255 + (8 << 20)) // (16 << 20), 0, 255)
 
 
