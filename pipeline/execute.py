@@ -3,7 +3,6 @@
 Workers write the data and then the record; the driver only counts. So whatever dies, the disk holds the truth.
 """
 
-import gc
 import os
 import platform
 import time
@@ -42,7 +41,6 @@ class Execution:
 def run_chunk(stage: Stage, build: Build, chunk: Chunk, key: str) -> Record:
     """Do one chunk and record it: data first, then the record."""
     use_one_thread()
-    spare_the_garbage_collector()
     began = time.perf_counter()
     inputs = stage.inputs(build, chunk)
     result = stage.run(build, chunk)
@@ -62,15 +60,6 @@ def run_chunk(stage: Stage, build: Build, chunk: Chunk, key: str) -> Record:
     }
     write_record(build, record)
     return record
-
-
-def spare_the_garbage_collector() -> None:
-    """Exempt what is there from garbage collection, once a process: the half million objects of imported modules.
-
-    Looking through them again and again took a twentieth of packing 32x32 images.
-    """
-    if gc.get_freeze_count() == 0:
-        gc.freeze()
 
 
 def execute(

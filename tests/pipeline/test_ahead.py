@@ -47,7 +47,7 @@ def test_no_more_than_one_item_is_made_ahead() -> None:
     next(coming)
     time.sleep(0.05)
     assert made == [0, 1]
-    coming.close()  # type: ignore[attr-defined]
+    coming.close()
 
 
 def test_an_error_reaches_the_caller_where_it_stands() -> None:

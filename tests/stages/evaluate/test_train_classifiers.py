@@ -12,7 +12,7 @@ from pipeline.generators import open_generator
 from pipeline.images import to_float
 from stages.evaluate.config import EvaluateConfig
 from stages.evaluate.reading import Samples
-from stages.evaluate.recipes import RECIPES, Batch, OnManifoldTraining
+from stages.evaluate.recipes import OM_PGD5, PGD5, RECIPES, Batch, OnManifoldTraining
 from stages.evaluate.training import batches, train
 from tests.conftest import Tiny
 
@@ -108,7 +108,8 @@ def test_training_on_the_manifold_shows_worse_renderings_from_within_the_ball(ti
     batch = on_manifold(tiny)
     network = build_network("vgg5", 2, batch.images.shape[-1], 4).train()
     shown: list[torch.Tensor] = []
-    synthesize = batch.generator.synthesize  # type: ignore[union-attr]
+    assert batch.generator is not None
+    synthesize = batch.generator.synthesize
 
     class Watched:
         def synthesize(self, w: torch.Tensor) -> torch.Tensor:
@@ -129,7 +130,7 @@ def test_both_manifolds_are_half_of_the_batch_each(tiny: Tiny) -> None:
     batch = on_manifold(tiny)
     network = build_network("vgg5", 2, batch.images.shape[-1], 4).train()
     made = RECIPES["dmat"].recipe(batch, network, 0)
-    apart = [RECIPES["dmat"].recipe.pixels, RECIPES["om-at"].recipe]  # type: ignore[attr-defined]
+    apart = (PGD5, OM_PGD5)
     torch.testing.assert_close(made.images, torch.cat([one(batch, network, 0).images for one in apart]))
     assert torch.equal(made.targets, torch.cat([batch.targets, batch.targets]))
     assert 0 < (made.images[:4] - batch.images).abs().max() <= 8 / 255 + 1e-6
