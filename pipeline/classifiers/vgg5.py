@@ -19,9 +19,10 @@ class TruncatedVGG(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """Features [B, feature_dim] before the last layer."""
         for i, conv in enumerate(self.convs):
-            x = F.relu(conv(x))
+            x = conv(x)
             if i % 2:
-                x = F.max_pool2d(x, 2)
+                x = F.max_pool2d(x, 2)  # before the ReLU, of which a quarter is left then; the two commute
+            x = F.relu(x)
         return F.relu(self.squeeze(F.adaptive_avg_pool2d(x, 4).flatten(1)))
 
     def forward(self, x: Tensor) -> Tensor:

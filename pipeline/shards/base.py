@@ -1,8 +1,9 @@
 """What a shard format is, and what a shard holds."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -13,6 +14,7 @@ from pipeline.images import Pixels, encode_png
 
 # How a format wants a split cut: shuffled into shards of equal size, or one file for each class.
 Layout = Literal["shuffled", "by-class"]
+TOGETHER = 64  # images encoded in one go
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ class ShardSample:
     def original(self) -> bytes | None:
         """PNG of the source's own pixels."""
         return None if self.original_pixels is None else encode_png(self.original_pixels)
+
+
+def encoded(samples: Iterable[ShardSample]) -> Iterator[ShardSample]:
+    """The samples, their images encoded some at a time, which is faster than one by one between other work."""
+    iterator = iter(samples)
+    while some := list(islice(iterator, TOGETHER)):
+        for sample in some:
+            sample.image, sample.original  # noqa: B018 - each is kept where it is first asked for
+        yield from some
 
 
 @dataclass(frozen=True)

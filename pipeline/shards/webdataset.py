@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from pipeline.files import atomic_write, write_bytes
-from pipeline.shards.base import Layout, ShardFile, ShardInfo, ShardSample
+from pipeline.shards.base import Layout, ShardFile, ShardInfo, ShardSample, encoded
 
 
 class WebDataset:
@@ -33,7 +33,7 @@ class WebDataset:
     def write(self, path: Path, samples: Iterable[ShardSample], count: int, info: ShardInfo) -> None:
         """Write one tar."""
         with atomic_write(path) as file:
-            for sample in samples:
+            for sample in encoded(samples):
                 parts: list[bytes] = []
                 for suffix, data in members(sample):
                     parts += (
@@ -71,11 +71,9 @@ def tar_header(name: str, size: int) -> bytes:
     raw = name.encode()
     if len(raw) > tarfile.LENGTH_NAME:
         return plain_header(name, size)
-    header = bytearray(BLANK_HEADER)
-    header[: len(raw)] = raw
-    header[SIZE_AT] = b"%011o\0" % size
-    header[SUM_AT] = b"%06o\0" % (BLANK_SUM + sum(raw) + sum(header[SIZE_AT]))
-    return bytes(header)
+    length = b"%011o\0" % size
+    checksum = b"%06o\0" % (BLANK_SUM + sum(raw) + sum(length))
+    return b"".join((raw.ljust(tarfile.LENGTH_NAME, b"\0"), BEFORE_SIZE, length, BEFORE_SUM, checksum, AFTER_SUM))
 
 
 def plain_header(name: str, size: int) -> bytes:
@@ -87,9 +85,11 @@ def plain_header(name: str, size: int) -> bytes:
 
 BLOCKSIZE = tarfile.BLOCKSIZE
 PADDING = bytes(BLOCKSIZE)
-SIZE_AT, SUM_AT = slice(124, 136), slice(148, 155)  # of the header's fields
+SIZE_AT, SUM_AT = slice(124, 136), slice(148, 155)  # where a header has what differs, besides the name
 BLANK_HEADER = plain_header("", 0)
 BLANK_SUM = sum(BLANK_HEADER) - sum(BLANK_HEADER[SIZE_AT]) - sum(BLANK_HEADER[SUM_AT]) + 7 * ord(" ")
+BEFORE_SIZE = BLANK_HEADER[tarfile.LENGTH_NAME : SIZE_AT.start]
+BEFORE_SUM, AFTER_SUM = BLANK_HEADER[SIZE_AT.stop : SUM_AT.start], BLANK_HEADER[SUM_AT.stop :]
 
 
 def members(sample: ShardSample) -> Iterator[tuple[str, bytes]]:

@@ -35,17 +35,14 @@ FACTS: dict[str, tuple[str, float]] = {
 def layout(config: AugmentConfig, network: LayeredGenerator, num_classes: int) -> dict[str, ArraySpec]:
     """Arrays of a set: `w`, the facts, and `soft_label` and `image` where the mode makes them."""
     entry = MODES[config.mode]
-    rows = config.chunk_size * config.variants
-    inner = next(n for n in (16, 8, 4, 2, 1) if rows % n == 0)
-    specs = {
-        "w": ArraySpec("float32", (network.num_ws, network.w_dim), ("layer", "channel"), inner=inner, compress=True)
-    }
+    w = ArraySpec("float32", (network.num_ws, network.w_dim), ("layer", "channel"), sharded=True, compress=True)
+    specs = {"w": w}
     specs |= {name: ArraySpec(dtype, fill=0 if fill != fill else fill) for name, (dtype, fill) in FACTS.items()}
     if makes_soft_labels(config, entry):
         specs["soft_label"] = ArraySpec("float32", (num_classes,), ("class",))
     if entry.pixels:
         size = network.resolution
-        specs["image"] = ArraySpec("uint8", (size, size, 3), ("y", "x", "rgb"), inner=inner, compress=True)
+        specs["image"] = ArraySpec("uint8", (size, size, 3), ("y", "x", "rgb"), sharded=True, compress=True)
     return specs
 
 

@@ -60,18 +60,17 @@ class Invert:
         """Layout of latents.zarr."""
         network = open_generator(self.generator).network
         size = network.resolution
-        inner = next(n for n in (16, 8, 4, 2, 1) if self.config.chunk_size % n == 0)
-        specs = {"w": ArraySpec("float32", (network.num_ws, network.w_dim), ("layer", "channel"), inner=inner)}
+        specs = {"w": ArraySpec("float32", (network.num_ws, network.w_dim), ("layer", "channel"), sharded=True)}
         specs |= {name: ArraySpec("float32") for name in METRICS}
         specs["label"] = ArraySpec("int64", fill=-1)
         latents = make_latents(self.config, open_generator(self.generator))
         if isinstance(latents, ComposedCodes):
             shape = (latents.count, latents.read, network.w_dim)
-            specs["codes"] = ArraySpec("float32", shape, ("code", "read", "channel"), inner=inner)
+            specs["codes"] = ArraySpec("float32", shape, ("code", "read", "channel"), sharded=True)
             weights = (latents.count, latents.channels)
-            specs["alpha"] = ArraySpec("float32", weights, ("code", "feature"), inner=inner)
+            specs["alpha"] = ArraySpec("float32", weights, ("code", "feature"), sharded=True)
         if self.config.store_images:
-            pixels = ArraySpec("uint8", (size, size, 3), ("y", "x", "rgb"), inner=inner, compress=True)
+            pixels = ArraySpec("uint8", (size, size, 3), ("y", "x", "rgb"), sharded=True, compress=True)
             specs |= {"image": pixels, "original": pixels}
         return specs
 

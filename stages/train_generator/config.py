@@ -43,6 +43,13 @@ class TrainGeneratorConfig:
         at_least=0,
         at_most=0.9,
     )
+    augment_hue: float = option(
+        0.0,
+        "probability that the discriminator sees an image's hue turned by a random angle; for datasets of a few "
+        "distinct colours, of which a generator else forgets some",
+        at_least=0,
+        at_most=0.9,
+    )
     fine_layers: int = option(
         3, "how many of the finest layers the manifest declares free of the label; measure it", at_least=1
     )

@@ -106,7 +106,7 @@ def bench_store() -> Measured:
     w = np.random.default_rng(0).normal(size=(256, 18, 512)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "w.zarr"
-        create_group(path, 256, 64, {"w": ArraySpec("float32", (18, 512), ("layer", "channel"), inner=16)}, {})
+        create_group(path, 256, 64, {"w": ArraySpec("float32", (18, 512), ("layer", "channel"), sharded=True)}, {})
         ours = seconds(lambda: [write_rows(path, i, {"w": w[i : i + 64]}) for i in range(0, 256, 64)])
         plain = seconds(lambda: (Path(folder) / "plain").write_bytes(w.tobytes()))
     megabytes = w.nbytes / 1e6

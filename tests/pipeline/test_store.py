@@ -10,12 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BuildError
-from pipeline.store import ArraySpec, create_group, open_group, read_rows, read_scattered, rows_digest, write_rows
+from pipeline.store import (
+    ArraySpec,
+    create_group,
+    open_group,
+    read_rows,
+    read_scattered,
+    rows_digest,
+    rows_of_chunk,
+    write_rows,
+)
 
 SPECS = {
-    "w": ArraySpec("float32", (3, 2), ("layer", "channel"), inner=2),
+    "w": ArraySpec("float32", (3, 2), ("layer", "channel"), sharded=True),
     "psnr": ArraySpec("float32"),
-    "image": ArraySpec("uint8", (4, 4, 3), ("y", "x", "rgb"), inner=2, compress=True),
+    "image": ArraySpec("uint8", (4, 4, 3), ("y", "x", "rgb"), sharded=True, compress=True),
 }
 
 
@@ -122,6 +131,14 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
     create_group(path, 8, 4, SPECS, {})
     with pytest.raises(BuildError, match="another layout"):
         create_group(path, 9, 4, SPECS, {})
+
+
+@pytest.mark.parametrize(
+    ("tail", "per_task", "rows"), [((8, 64), 64, 64), ((8, 64), 768, 256), ((18, 512), 64, 16), ((9999, 99), 4, 1)]
+)
+def test_chunks_fill_storage_shards_and_stay_small(tail: tuple[int, ...], per_task: int, rows: int) -> None:
+    assert rows_of_chunk(ArraySpec("float32", tail, sharded=True), per_task) == rows
+    assert rows_of_chunk(ArraySpec("float32", tail), per_task) == per_task
 
 
 def test_plain_zarr_and_xarray_open_it(tmp_path: Path) -> None:

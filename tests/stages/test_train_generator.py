@@ -12,7 +12,7 @@ from pipeline.generators import open_generator
 from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import frechet_distance, statistics
-from stages.train_generator.training import Trainer, augment
+from stages.train_generator.training import Trainer, augment, turn_hue
 from tests.conftest import Finished, Tiny, run_pipeline
 
 SMALL = TrainGeneratorConfig(
@@ -119,3 +119,14 @@ def test_frechet_distance_of_gaussians() -> None:
     b = torch.from_numpy(rng.normal(2, 3, (40_000, 3)))
     assert frechet_distance(statistics(a), statistics(a)) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(statistics(a), statistics(b)) == pytest.approx(3 * (4 + 4), rel=0.03)
+
+
+def test_turned_hues_keep_greys_and_lightness_and_leave_some_images_alone() -> None:
+    images = torch.rand(200, 3, 2, 2, generator=torch_generator(0, "images")) * 2 - 1
+    turned = turn_hue(images, 0.7, torch_generator(1, "hues"))
+    torch.testing.assert_close(turned.mean(dim=1), images.mean(dim=1))
+    torch.testing.assert_close(turned.square().sum(dim=1), images.square().sum(dim=1))
+    changed = (turned - images).abs().amax(dim=(1, 2, 3)) > 1e-3
+    assert 0.55 < changed.float().mean() < 0.8
+    grey = images[:, :1].expand(-1, 3, -1, -1)
+    torch.testing.assert_close(turn_hue(grey, 0.9, torch_generator(1, "hues")), grey)
