@@ -26,7 +26,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.G, self.G_ema = (untrained(config, channels) for _ in range(2))
-            self.D = Discriminator(discriminator_channels)
+            self.D = Discriminator(discriminator_channels, deviations=config.deviations)
         self.G_ema.load_state_dict(self.G.state_dict())
         self.G_ema.requires_grad_(False)
         for net in (self.G, self.G_ema, self.D):

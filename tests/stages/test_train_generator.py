@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from pipeline.generators import open_generator
 from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
+from stages.train_generator.discriminator import Discriminator
 from stages.train_generator.quality import frechet_distance, statistics
 from stages.train_generator.training import Trainer, augment, turn_hue
 from tests.conftest import Finished, Tiny, run_pipeline
@@ -83,6 +84,27 @@ def test_channels_must_fit_the_resolution(few_digits: Path, tmp_path: Path) -> N
     done = train(few_digits, tmp_path / "b", 32, "--channels", "8,8")
     assert done.code == 2
     assert "32x32 images need 4 numbers" in done.err
+
+
+def test_deviations_divide_the_features(few_digits: Path, tmp_path: Path) -> None:
+    done = train(few_digits, tmp_path / "b", 32, "--deviations", "3")
+    assert done.code == 2
+    assert "--deviations 3" in done.err
+    assert "divisor of 8" in done.err
+
+
+@pytest.mark.parametrize("deviations", [1, 4])
+def test_the_discriminator_sees_how_features_vary_among_images(deviations: int) -> None:
+    discriminator = Discriminator([4, 8], group_size=4, deviations=deviations)
+    x = torch.zeros(8, 8, 4, 4)
+    x[1::2, :2] = 1  # the groups are 0, 2, 4, 6 and 1, 3, 5, 7: no difference within one
+    assert discriminator.minibatch_std(x).max() < 1e-3
+    x[2:4, :2] = torch.tensor([1.0, 3.0])[:, None, None, None]
+    found = discriminator.minibatch_std(x)
+    assert found.shape == (8, deviations, 4, 4)
+    for parity, values in ((0, [0.0, 1.0, 0.0, 0.0]), (1, [1.0, 3.0, 1.0, 1.0])):
+        expected = torch.tensor(values).std(correction=0) * (2 / 8 if deviations == 1 else 1)
+        torch.testing.assert_close(found[parity::2, 0, 0, 0], expected.expand(4), rtol=1e-3, atol=1e-3)
 
 
 def test_a_step_changes_both_networks_and_the_average() -> None:
