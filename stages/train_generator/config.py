@@ -92,8 +92,8 @@ def channel_counts(config: TrainGeneratorConfig, resolution: int) -> tuple[list[
         down = parse_channels("--discriminator-channels", config.discriminator_channels, len(sizes))
     if down[-1] % config.deviations:
         raise PipelineError(
-            f"--deviations {config.deviations}: the discriminator's {down[-1]} features at 4x4 do not divide into so "
-            f"many parts; choose a divisor of {down[-1]}"
+            f"--deviations {config.deviations}: the discriminator's {down[-1]} features at 4x4 do not divide into "
+            f"so many parts; choose a divisor of {down[-1]}"
         )
     return up, down
 
