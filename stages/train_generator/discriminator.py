@@ -79,5 +79,7 @@ class Discriminator(nn.Module):
         """Standard deviations over groups of the batch, averaged to channels [B, deviations, H, W]."""
         group = math.gcd(self.group_size, x.shape[0])
         y = x.reshape(group, -1, *x.shape[1:])
-        std = (y.var(dim=0, unbiased=False) + 1e-8).sqrt().unflatten(1, (self.deviations, -1)).mean(dim=(2, 3, 4))
+        std: Tensor = (
+            (y.var(dim=0, unbiased=False) + 1e-8).sqrt().unflatten(1, (self.deviations, -1)).mean(dim=(2, 3, 4))
+        )
         return std[:, :, None, None].repeat(group, 1, x.shape[2], x.shape[3])
