@@ -78,9 +78,9 @@ def make_arena(folder: str, count: int) -> Arena:
         to_float(pixels), torch.from_numpy(labels), 10, epochs=6, seed=0, free_colours=False
     )
     network = open_generator("color-digits").network
-    with torch.inference_mode():
-        w = network.map(torch.randn(count, network.z_dim, generator=torch_generator(0, "arena"))).clone()
-        found = classify(classifier, network.synthesize(w)).argmax(dim=1).clone()
+    with torch.no_grad():
+        w = network.map(torch.randn(count, network.z_dim, generator=torch_generator(0, "arena"))).contiguous()
+        found = torch.cat([classifier(network.synthesize(part)).argmax(dim=1) for part in w.split(SAMPLES)])
     rows = torch.arange(count)
     keys = [f"digit-{i}/0" for i in range(count)]
     return Arena(network, classifier, Sources(w, rows, keys, found, 0 * rows))
