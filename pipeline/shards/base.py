@@ -63,7 +63,7 @@ def encoded(samples: Iterable[ShardSample]) -> Iterator[ShardSample]:
     iterator = iter(samples)
     while some := list(islice(iterator, TOGETHER)):
         for sample in some:
-            sample.image, sample.original  # noqa: B018 - each is kept where it is first asked for
+            _ = sample.image, sample.original  # a sample keeps both once they are asked for
         yield from some
 
 

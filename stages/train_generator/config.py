@@ -36,23 +36,10 @@ class TrainGeneratorConfig:
         at_least=0,
         at_most=1,
     )
-    deviations: int = option(
-        1,
-        "minibatch standard deviations that the discriminator sees: of all features together or, with more, of so "
-        "many parts of them; more tell it sooner that a generator lacks some colours",
-        at_least=1,
-    )
     ema_half_life: int = option(10_000, "images after which an old weight counts half in the average")
     augment: float = option(
         0.7,
         "probability that the discriminator sees an image (real or generated) turned, scaled and shifted",
-        at_least=0,
-        at_most=0.9,
-    )
-    augment_hue: float = option(
-        0.0,
-        "probability that the discriminator sees an image's hue turned by a random angle; for datasets of a few "
-        "distinct colours, of which a generator else forgets some",
         at_least=0,
         at_most=0.9,
     )
@@ -72,8 +59,7 @@ def channel_counts(config: TrainGeneratorConfig, resolution: int) -> tuple[list[
     widths, min(512, 16384 / resolution), above.
 
     Raises:
-        PipelineError: the settings are not whole numbers, one for each resolution from 4x4 up, or `deviations` does
-            not divide the discriminator's last.
+        PipelineError: the settings are not whole numbers, one for each resolution from 4x4 up.
     """
     sizes = [4 << i for i in range((resolution // 4).bit_length())]
     if sizes[-1] != resolution:
@@ -90,11 +76,6 @@ def channel_counts(config: TrainGeneratorConfig, resolution: int) -> tuple[list[
         up = parse_channels("--channels", config.channels, len(sizes))
     if config.discriminator_channels:
         down = parse_channels("--discriminator-channels", config.discriminator_channels, len(sizes))
-    if down[-1] % config.deviations:
-        raise PipelineError(
-            f"--deviations {config.deviations}: the discriminator's {down[-1]} features at 4x4 do not divide into "
-            f"so many parts; choose a divisor of {down[-1]}"
-        )
     return up, down
 
 

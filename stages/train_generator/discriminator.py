@@ -50,19 +50,17 @@ class Discriminator(nn.Module):
 
     Args:
         channels: feature channels from the full resolution down to 4x4.
-        group_size: images among which deviations are taken.
-        deviations: over how many parts of the 4x4 features deviations are averaged.
     """
 
-    def __init__(self, channels: Sequence[int], group_size: int = 8, deviations: int = 1):
+    def __init__(self, channels: Sequence[int], group_size: int = 8):
         super().__init__()
         self.from_rgb = EqualizedConv(3, channels[0], 1)
         self.blocks = nn.ModuleList(DownBlock(i, o) for i, o in pairwise(channels))
-        self.conv = EqualizedConv(channels[-1] + deviations, channels[-1], 3)
+        self.conv = EqualizedConv(channels[-1] + 1, channels[-1], 3)
         self.fc = EqualizedConv(channels[-1], channels[-1], 4)
         self.fc.padding = 0
         self.out = EqualizedConv(channels[-1], 1, 1)
-        self.group_size, self.deviations = group_size, deviations
+        self.group_size = group_size
 
     def forward(self, x: Tensor) -> Tensor:
         """Score images [B, 3, H, W] in [-1, 1] as logits [B]."""
@@ -76,10 +74,8 @@ class Discriminator(nn.Module):
         return score.flatten()
 
     def minibatch_std(self, x: Tensor) -> Tensor:
-        """Standard deviations over groups of the batch, averaged to channels [B, deviations, H, W]."""
+        """Standard deviation over groups of the batch, averaged to one channel [B, 1, H, W]."""
         group = math.gcd(self.group_size, x.shape[0])
         y = x.reshape(group, -1, *x.shape[1:])
-        std: Tensor = (
-            (y.var(dim=0, unbiased=False) + 1e-8).sqrt().unflatten(1, (self.deviations, -1)).mean(dim=(2, 3, 4))
-        )
-        return std[:, :, None, None].repeat(group, 1, x.shape[2], x.shape[3])
+        std = (y.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3), keepdim=True)
+        return std.repeat(group, 1, x.shape[2], x.shape[3])

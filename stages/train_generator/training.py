@@ -26,7 +26,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.G, self.G_ema = (untrained(config, channels) for _ in range(2))
-            self.D = Discriminator(discriminator_channels, deviations=config.deviations)
+            self.D = Discriminator(discriminator_channels)
         self.G_ema.load_state_dict(self.G.state_dict())
         self.G_ema.requires_grad_(False)
         for net in (self.G, self.G_ema, self.D):
@@ -58,7 +58,7 @@ class Trainer:
         rng = torch_generator(config.seed, "train-generator", self.step)
         torch.manual_seed(seed_of(config.seed, "noise inputs", self.step))
         real = self.draw_real(images, rng)
-        fake = self.augment(self.draw_fake(rng), rng)
+        fake = augment(self.draw_fake(rng), config.augment, rng)
         self.set_learning_rate()
 
         # Discriminator: one batch of fakes serves both updates.
@@ -98,12 +98,7 @@ class Trainer:
         if self.config.mirror:
             flip = torch.rand(len(batch), 1, 1, 1, generator=rng).to(self.device) < 0.5
             batch = torch.where(flip, batch.flip(3), batch)
-        return self.augment(batch, rng)
-
-    def augment(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        """What the discriminator sees of images [B, 3, H, W], real or generated."""
-        images = augment(images, self.config.augment, rng)
-        return turn_hue(images, self.config.augment_hue, rng) if self.config.augment_hue else images
+        return augment(batch, self.config.augment, rng)
 
     def draw_fake(self, rng: torch.Generator) -> Tensor:
         """A batch of G's images [B, 3, H, W]; most use a second w from a random layer on (style mixing)."""
@@ -162,20 +157,3 @@ def augment(images: Tensor, probability: float, rng: torch.Generator) -> Tensor:
     where = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
     changed = F.grid_sample(images, where, padding_mode="border", align_corners=False)
     return changed.contiguous(memory_format=torch.channels_last)
-
-
-def turn_hue(images: Tensor, probability: float, rng: torch.Generator) -> Tensor:
-    """Turn the colours of some of the images [B, 3, H, W] around the axis of greys, each by any angle.
-
-    Between a few distinct colours there is nothing real, so a discriminator has no slope to lead a generator from
-    one to the next. Turned hues fill the gaps; images left alone tell which are true ("ADA", its colour group).
-    """
-    count = images.shape[0]
-    chosen = torch.rand(count, generator=rng) < probability
-    angle = (torch.rand(count, generator=rng) * 2 * math.pi).mul(chosen)
-    # Rodrigues' rotation around (1, 1, 1) / sqrt(3): circulant, a row sums to 1, so that greys stay.
-    shift = torch.tensor([0.0, -1.0, 1.0]) * (2 * math.pi / 3)
-    weights = (1 + 2 * torch.cos(angle[:, None] + shift)) / 3
-    rows = torch.stack([weights.roll(i, dims=1) for i in range(3)], dim=1).to(images.device)
-    turned = torch.einsum("nij,njhw->nihw", rows, images)
-    return turned.contiguous(memory_format=torch.channels_last)

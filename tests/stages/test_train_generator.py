@@ -11,9 +11,8 @@ from safetensors.torch import load_file
 from pipeline.generators import open_generator
 from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
-from stages.train_generator.discriminator import Discriminator
 from stages.train_generator.quality import frechet_distance, statistics
-from stages.train_generator.training import Trainer, augment, turn_hue
+from stages.train_generator.training import Trainer, augment
 from tests.conftest import Finished, Tiny, run_pipeline
 
 SMALL = TrainGeneratorConfig(
@@ -86,27 +85,6 @@ def test_channels_must_fit_the_resolution(few_digits: Path, tmp_path: Path) -> N
     assert "32x32 images need 4 numbers" in done.err
 
 
-def test_deviations_divide_the_features(few_digits: Path, tmp_path: Path) -> None:
-    done = train(few_digits, tmp_path / "b", 32, "--deviations", "3")
-    assert done.code == 2
-    assert "--deviations 3" in done.err
-    assert "divisor of 8" in done.err
-
-
-@pytest.mark.parametrize("deviations", [1, 4])
-def test_the_discriminator_sees_how_features_vary_among_images(deviations: int) -> None:
-    discriminator = Discriminator([4, 8], group_size=4, deviations=deviations)
-    x = torch.zeros(8, 8, 4, 4)
-    x[1::2, :2] = 1  # the groups are 0, 2, 4, 6 and 1, 3, 5, 7: no difference within one
-    assert discriminator.minibatch_std(x).max() < 1e-3
-    x[2:4, :2] = torch.tensor([1.0, 3.0])[:, None, None, None]
-    found = discriminator.minibatch_std(x)
-    assert found.shape == (8, deviations, 4, 4)
-    for parity, values in ((0, [0.0, 1.0, 0.0, 0.0]), (1, [1.0, 3.0, 1.0, 1.0])):
-        expected = torch.tensor(values).std(correction=0) * (2 / 8 if deviations == 1 else 1)
-        torch.testing.assert_close(found[parity::2, 0, 0, 0], expected.expand(4), rtol=1e-3, atol=1e-3)
-
-
 def test_a_step_changes_both_networks_and_the_average() -> None:
     trainer = Trainer(SMALL, 32, torch.device("cpu"))
     before = {name: net.state_dict() for name, net in (("G", trainer.G), ("E", trainer.G_ema), ("D", trainer.D))}
@@ -141,14 +119,3 @@ def test_frechet_distance_of_gaussians() -> None:
     b = torch.from_numpy(rng.normal(2, 3, (40_000, 3)))
     assert frechet_distance(statistics(a), statistics(a)) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(statistics(a), statistics(b)) == pytest.approx(3 * (4 + 4), rel=0.03)
-
-
-def test_turned_hues_keep_greys_and_lightness_and_leave_some_images_alone() -> None:
-    images = torch.rand(200, 3, 2, 2, generator=torch_generator(0, "images")) * 2 - 1
-    turned = turn_hue(images, 0.7, torch_generator(1, "hues"))
-    torch.testing.assert_close(turned.mean(dim=1), images.mean(dim=1))
-    torch.testing.assert_close(turned.square().sum(dim=1), images.square().sum(dim=1))
-    changed = (turned - images).abs().amax(dim=(1, 2, 3)) > 1e-3
-    assert 0.55 < changed.float().mean() < 0.8
-    grey = images[:, :1].expand(-1, 3, -1, -1)
-    torch.testing.assert_close(turn_hue(grey, 0.9, torch_generator(1, "hues")), grey)
