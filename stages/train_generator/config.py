@@ -36,6 +36,12 @@ class TrainGeneratorConfig:
         at_least=0,
         at_most=1,
     )
+    colour_transport: float = option(
+        0.0,
+        "weight of the optimal transport from the mean colours of generated images to those of the real ones in a "
+        "batch, for a set whose colours lie far apart; 0 leaves it out",
+        at_least=0,
+    )
     ema_half_life: int = option(10_000, "images after which an old weight counts half in the average")
     augment: float = option(
         0.7,

@@ -1,6 +1,7 @@
 """Training a generator: the pieces, and that a stopped run goes on as if it had not been."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from pipeline.generators import open_generator
 from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import frechet_distance, statistics
-from stages.train_generator.training import Trainer, augment
+from stages.train_generator.training import Trainer, augment, colour_transport
 from tests.conftest import Finished, Tiny, run_pipeline
 
 SMALL = TrainGeneratorConfig(
@@ -111,6 +112,35 @@ def test_augmentation_leaves_some_images_alone_and_keeps_the_size() -> None:
     assert same[0] == 1
     assert 0.3 < same[1] < 0.7
     assert same[2] == 0
+
+
+def of_colours(*colours: tuple[float, float, float]) -> torch.Tensor:
+    return torch.tensor(colours)[:, :, None, None].expand(-1, -1, 4, 4).clone()
+
+
+def test_colour_transport_matches_one_to_one() -> None:
+    red, green = (1.0, -1.0, -1.0), (-1.0, 1.0, -1.0)
+    assert colour_transport(of_colours(green, red, red), of_colours(red, green, red)) == 0
+    # Two of three reds stay, one has to become green: 2^2 + 2^2 over three images.
+    fake = of_colours(red, red, red).requires_grad_()
+    distance = colour_transport(fake, of_colours(red, red, green))
+    assert float(distance.detach()) == pytest.approx(8 / 3)
+    (gradient,) = torch.autograd.grad(distance, fake)
+    moved = gradient.abs().sum(dim=(2, 3)) > 0
+    assert moved.any(dim=1).sum() == 1
+    assert moved[moved.any(dim=1)].tolist() == [[True, True, False]]
+
+
+def test_colour_transport_reaches_the_generator_only() -> None:
+    images = torch.randint(0, 256, (16, 8, 8, 3), dtype=torch.uint8)
+    trainers = []
+    for weight in (0.0, 20.0):
+        config = replace(SMALL, channels="8,8", discriminator_channels="4,4", colour_transport=weight)
+        trainers.append(Trainer(config, 8, torch.device("cpu")))
+        assert ("transport" in trainers[-1].train_step(images)) == bool(weight)
+    for name, same in (("D", True), ("G", False)):
+        states = [trainer.networks[name].state_dict() for trainer in trainers]
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0]) == same, name
 
 
 def test_frechet_distance_of_gaussians() -> None:
