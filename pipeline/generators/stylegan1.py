@@ -109,6 +109,10 @@ class StyleGAN1(LayeredGenerator):
         assert isinstance(module, Layer)
         return module
 
+    def styles(self, index: int) -> list[nn.Module]:
+        """What turns w number `index` of w+ into scales and offsets of features."""
+        return [self.layer(index).epilogue.style_mod]
+
     def begin(self, ws: Sequence[Tensor], noise: NoiseMode) -> Activations:
         """Style the constant."""
         x = self.layer(0).first_layer.to(self.dtype_at(4)).expand(ws[0].shape[0], -1, -1, -1)

@@ -263,6 +263,15 @@ class StyleGAN2(LayeredGenerator):
         self.check_layer(layer)
         return block_of(layer)
 
+    def styles(self, index: int) -> list[nn.Module]:
+        """What turns w number `index` of w+ into scales of features: a convolution's and, of some, ToRGB's."""
+        if index == self.num_layers:
+            return [self.synthesis.block(self.resolution).torgb.affine]
+        block = self.synthesis.block(block_of(index))
+        if index % 2 == 0:
+            return [block.conv1.affine]
+        return [block.conv0.affine, self.synthesis.block(block.resolution // 2).torgb.affine]
+
     def begin(self, ws: Sequence[Tensor], noise: NoiseMode) -> Activations:
         """Compute the 4x4 convolution on the constant."""
         return Activations(self.synthesis.block(4).begin(ws[0], noise, self.dtype_at(4)))

@@ -13,6 +13,7 @@ from stages.train_generator.config import TrainGeneratorConfig
 @click.option("--build", help="Build directory.  [default: builds/DATASET]")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--init", type=click.Path(dir_okay=False), help="Begin from this checkpoint of an earlier training.")
+@click.option("--generator", help="Begin from this generator; its discriminator is new.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: one for each core]")
 @click.option("--fresh", is_flag=True, help="Start the training over.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
@@ -22,6 +23,7 @@ def command(
     build: str | None,
     device: str,
     init: str | None,
+    generator: str | None,
     threads: int | None,
     fresh: bool,
     as_json: bool,
@@ -34,6 +36,8 @@ def command(
 
     \b
         pipeline train-generator --dataset color-digits
+        pipeline train-generator --dataset color-digits-rgb --generator color-digits-stylegan1 --learn colours \
+            --discriminator-first 2000 --images 24000
         pipeline invert --dataset color-digits --generator builds/color-digits/generator/generator.toml
     """
     from dataclasses import asdict
@@ -45,10 +49,18 @@ def command(
     from pipeline.config import digest_of
     from pipeline.datasets.loading import load_split
     from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
+    from pipeline.errors import PipelineError
     from pipeline.files import remove
     from pipeline.progress import Progress
     from stages.train_generator.run import train, write_manifest
+    from stages.train_generator.start import open_start
 
+    if init and generator:
+        raise PipelineError("a training begins from --init or from --generator, not from both: leave one out")
+    if config.learn != "all" and not (init or generator):
+        raise PipelineError(
+            f"--learn {config.learn} keeps the shapes of a trained generator: name one with --generator"
+        )
     where = resolve_device(device)
     torch.set_num_threads(threads or cpu_count())
     keep_freed_memory()
@@ -58,7 +70,9 @@ def command(
         if fresh:
             remove(folder)
         pixels, labels = load_split(target, "train")
-        key = digest_of({**asdict(config), "dataset": target.manifest.model_dump(mode="json"), "init": init})
+        start = None if generator is None else open_start(generator, pixels.shape[1])
+        begun = {"init": init, "generator": start and start.sha256}
+        key = digest_of({**asdict(config), "dataset": target.manifest.model_dump(mode="json"), **begun})
         with Progress("train-generator", config.images, "images") as progress:
 
             def on_progress(images: int, losses: dict[str, float]) -> None:
@@ -75,6 +89,7 @@ def command(
                 device=where,
                 on_progress=on_progress,
                 init=None if init is None else Path(init),
+                start=start,
             )
-        manifest = write_manifest(folder, target.manifest.name, pixels.shape[1], config)
+        manifest = write_manifest(folder, target.manifest.name, pixels.shape[1], config, start)
     return show_summary({"generator": str(manifest), "grids": str(folder / "grids"), **quality}, as_json)

@@ -42,6 +42,15 @@ class TrainGeneratorConfig:
         "batch, for a set whose colours lie far apart; 0 leaves it out",
         at_least=0,
     )
+    learn: str = option(
+        "all",
+        "what of the generator learns: `all`; or `colours`, the mapping network and the styles of the "
+        "--fine-layers finest layers alone, so that the shapes of --generator stay",
+        choices=("all", "colours"),
+    )
+    discriminator_first: int = option(
+        0, "images that the discriminator alone learns from at first, beside a trained --generator"
+    )
     ema_half_life: int = option(10_000, "images after which an old weight counts half in the average")
     augment: float = option(
         0.7,

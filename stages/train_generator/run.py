@@ -17,6 +17,7 @@ from pipeline.images import grid, to_float, to_uint8
 from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import Judge
+from stages.train_generator.start import Start
 from stages.train_generator.training import Trainer
 
 
@@ -31,13 +32,15 @@ def train(
     device: torch.device,
     on_progress: Callable[[int, dict[str, float]], None],
     init: Path | None = None,
+    start: Start | None = None,
 ) -> dict[str, Any]:
     """Train on images uint8 [N, H, W, 3]; return the quality of the generator at the end.
 
     Writes `checkpoint.safetensors`, `metrics.jsonl`, `grids/*.png` and `generator.safetensors` to `folder`,
-    and continues from the checkpoint that is there. `init` is a checkpoint of an earlier training to begin from.
+    and continues from the checkpoint that is there. `init` is a checkpoint of an earlier training to begin from,
+    `start` a generator without its discriminator.
     """
-    trainer = Trainer(config, images.shape[1], device)
+    trainer = Trainer(config, images.shape[1], device, None if start is None else start.network)
     checkpoint = folder / "checkpoint.safetensors"
     metrics_path = folder / "metrics.jsonl"
     metrics: list[dict[str, Any]] = []
@@ -79,26 +82,31 @@ def save_generator(trainer: Trainer, path: Path) -> None:
 @torch.inference_mode()
 def write_grid(trainer: Trainer, path: Path) -> None:
     """Write the same 128 samples of the averaged generator as a PNG."""
-    z = torch.randn(128, trainer.config.z_dim, generator=torch_generator(trainer.config.seed, "grid"))
+    z = torch.randn(128, trainer.G_ema.z_dim, generator=torch_generator(trainer.config.seed, "grid"))
     images = trainer.G_ema.synthesize(trainer.G_ema.map(z.to(trainer.device)))
     with atomic_write(path) as file:
         Image.fromarray(grid(to_uint8(images), columns=16)).save(file, format="PNG")
 
 
-def write_manifest(folder: Path, dataset: str, resolution: int, config: TrainGeneratorConfig) -> Path:
+def write_manifest(
+    folder: Path, dataset: str, resolution: int, config: TrainGeneratorConfig, start: Start | None
+) -> Path:
     """Declare the trained generator, so that `--generator PATH` takes it; return the manifest's path."""
     import tomli_w
 
     weights = folder / "generator.safetensors"
+    family, command = config.family, f"pipeline train-generator --dataset {dataset}"
+    if start is not None:
+        family, command = start.family, f"{command} --generator {start.name}"
     content = {
         "name": f"{Path(dataset).stem}-trained",
-        "description": f"{config.family} trained on the training split of {dataset}",
-        "family": config.family,
+        "description": f"{family} trained on the training split of {dataset}",
+        "family": family,
         "weights": weights.name,
         "sha256": sha256_file(weights),
         "resolution": resolution,
         "fine_layers": list(range(2 * resolution.bit_length() - 4))[-config.fine_layers :],
-        "command": f"pipeline train-generator --dataset {dataset}{changed_options(config)}",
+        "command": command + changed_options(config),
     }
     path = folder / "generator.toml"
     write_bytes(path, tomli_w.dumps(content).encode())

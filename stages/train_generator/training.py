@@ -4,6 +4,7 @@ Every random draw of a step comes from (seed, step), so that a resumed run repea
 """
 
 import math
+from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
@@ -17,23 +18,35 @@ from pipeline.seeds import seed_of, torch_generator
 from stages.train_generator.config import TrainGeneratorConfig, channel_counts
 from stages.train_generator.discriminator import Discriminator
 
+StyleGAN = StyleGAN1 | StyleGAN2
+
 
 class Trainer:
     """Both networks, their optimisers and the averaged generator G_ema."""
 
-    def __init__(self, config: TrainGeneratorConfig, resolution: int, device: torch.device):
+    def __init__(
+        self, config: TrainGeneratorConfig, resolution: int, device: torch.device, start: StyleGAN | None = None
+    ):
+        """Begin with random weights, or from the generator `start`, which is left as it is."""
         channels, discriminator_channels = channel_counts(config, resolution)
         self.config, self.device, self.step = config, device, 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.G, self.G_ema = (untrained(config, channels) for _ in range(2))
             self.D = Discriminator(discriminator_channels)
-        self.G_ema.load_state_dict(self.G.state_dict())
-        self.G_ema.requires_grad_(False)
+        if start is not None:
+            self.G = deepcopy(start)
+        self.G_ema = deepcopy(self.G).requires_grad_(False)
+        self.G.requires_grad_(config.learn == "all")
+        if config.learn == "colours":
+            fine = range(self.G.num_ws)[-config.fine_layers :]
+            for module in (self.G.mapping, *(style for index in fine for style in self.G.styles(index))):
+                module.requires_grad_(True)
         for net in (self.G, self.G_ema, self.D):
             channels_last(net.to(device))
         lazy = config.r1_interval / (config.r1_interval + 1)
-        self.opt_G = torch.optim.Adam(self.G.parameters(), lr=config.learning_rate, betas=(0.0, 0.99), eps=1e-8)
+        learning = [weights for weights in self.G.parameters() if weights.requires_grad]
+        self.opt_G = torch.optim.Adam(learning, lr=config.learning_rate, betas=(0.0, 0.99), eps=1e-8)
         self.opt_D = torch.optim.Adam(
             self.D.parameters(), lr=config.learning_rate * lazy, betas=(0.0, 0.99**lazy), eps=1e-8
         )
@@ -78,7 +91,8 @@ class Trainer:
         transport = colour_transport(fake, real) if config.colour_transport else torch.zeros([])
         self.opt_G.zero_grad(set_to_none=True)
         (loss_G + config.colour_transport * transport).backward()
-        self.opt_G.step()
+        if self.images_seen >= config.discriminator_first:
+            self.opt_G.step()
 
         self.update_average()
         self.step += 1
@@ -108,7 +122,7 @@ class Trainer:
     def draw_fake(self, rng: torch.Generator) -> Tensor:
         """A batch of G's images [B, 3, H, W]; most use a second w from a random layer on (style mixing)."""
         config = self.config
-        z = torch.randn(2, config.train_batch, config.z_dim, generator=rng).to(self.device)
+        z = torch.randn(2, config.train_batch, self.G.z_dim, generator=rng).to(self.device)
         cutoff = torch.randint(1, self.G.num_ws, (config.train_batch,), generator=rng)
         unmixed = torch.rand(config.train_batch, generator=rng) >= config.style_mixing
         cutoff[unmixed] = self.G.num_ws
@@ -137,7 +151,7 @@ class Trainer:
             average.copy_(current)
 
 
-def untrained(config: TrainGeneratorConfig, channels: list[int]) -> StyleGAN1 | StyleGAN2:
+def untrained(config: TrainGeneratorConfig, channels: list[int]) -> StyleGAN:
     """A generator with random weights; `channels` from 4x4 up."""
     if config.family == "stylegan1":
         return StyleGAN1(channels, config.z_dim, config.z_dim, config.mapping_layers)

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from pipeline.generators import open_generator
+from pipeline.errors import ManifestError
+from pipeline.generators import StyleGAN2, open_generator
 from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import frechet_distance, statistics
+from stages.train_generator.start import open_start
 from stages.train_generator.training import Trainer, augment, colour_transport
 from tests.conftest import Finished, Tiny, run_pipeline
 
@@ -94,6 +96,70 @@ def test_a_step_changes_both_networks_and_the_average() -> None:
     for name, net in (("G", trainer.G), ("E", trainer.G_ema), ("D", trainer.D)):
         changed = [k for k, v in net.state_dict().items() if not torch.equal(v, before[name][k])]
         assert len(changed) > 0.6 * len(before[name]), name
+
+
+def changed_keys(before: dict[str, torch.Tensor], net: torch.nn.Module) -> set[str]:
+    return {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+
+
+@pytest.mark.parametrize("name", ["color-digits", "color-digits-stylegan1"])
+def test_learning_colours_keeps_the_shapes_of_a_trained_generator(name: str) -> None:
+    """Only the mapping network and what styles the finest layers may change; the given network never."""
+    start = open_start(name, 32)
+    before = {key: value.clone() for key, value in start.network.state_dict().items()}
+    config = replace(SMALL, learn="colours", fine_layers=2, discriminator_first=8)
+    trainer = Trainer(config, 32, torch.device("cpu"), start.network)
+    w = start.network.map(torch.randn(2, start.network.z_dim, generator=torch.Generator().manual_seed(0)))
+    last = start.network.num_layers - 3
+    coarse = start.network.activations(w, last).features
+    images = torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8)
+    trainer.train_step(images)
+    assert all(("avg" in key) for key in changed_keys(before, trainer.G))  # the discriminator's turn
+    trainer.train_step(images)
+    changed = changed_keys(before, trainer.G)
+    assert any("mapping" in key for key in changed)
+    assert all("mapping" in key or "avg" in key or ".style_mod." in key or ".affine." in key for key in changed)
+    styled = {key for key in changed if ".style_mod." in key or ".affine." in key}
+    assert len(styled) == 4  # weight and bias of two styles
+    torch.testing.assert_close(trainer.G.activations(w, last).features, coarse)
+    assert not changed_keys(before, start.network)
+
+
+def test_a_training_begins_from_a_generator(few_digits: Path, tmp_path: Path) -> None:
+    given = ["--generator", "color-digits-stylegan1", "--learn", "colours", "--fine-layers", "1"]
+    done = train(few_digits, tmp_path / "b", 32, *given, "--discriminator-first", "32", "--json").json
+    loaded = open_generator(done["generator"])
+    assert (loaded.manifest.family, loaded.fine_layers) == ("stylegan1", (7,))
+    assert loaded.manifest.command.startswith(
+        "pipeline train-generator --dataset few --generator color-digits-stylegan1 "
+    )
+    theirs = open_generator("color-digits-stylegan1").network.state_dict()
+    assert all("avg" in key for key in changed_keys(theirs, loaded.network))  # the discriminator alone has learned
+    assert "trained with other settings" in train(few_digits, tmp_path / "b", 32).err
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--learn", "colours"], "name one with --generator"),
+        (["--generator", "color-digits-stylegan1", "--init", "some"], "not from both"),
+    ],
+)
+def test_what_a_training_cannot_begin_from(
+    few_digits: Path, tmp_path: Path, extra: list[str], message: str
+) -> None:
+    refused = train(few_digits, tmp_path / "b", 32, *extra)
+    assert refused.code == 2
+    assert message in refused.err
+
+
+def test_a_generator_of_another_size_or_kind_is_refused(tmp_path: Path) -> None:
+    conditional = tmp_path / "conditional.safetensors"
+    save_file(StyleGAN2(8, {4: 4, 8: 4}, 8, 8, c_dim=3).state_dict(), conditional)
+    with pytest.raises(ManifestError, match="cannot be trained further"):
+        open_start(str(conditional), 8)
+    with pytest.raises(ManifestError, match="renders 32x32, the dataset's images have 64x64"):
+        open_start("color-digits-stylegan1", 64)
 
 
 def test_augmentation_leaves_some_images_alone_and_keeps_the_size() -> None:
