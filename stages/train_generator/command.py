@@ -36,8 +36,7 @@ def command(
 
     \b
         pipeline train-generator --dataset color-digits
-        pipeline train-generator --dataset color-digits-rgb --generator color-digits-stylegan1 --learn colours \
-            --discriminator-first 2000 --images 24000
+        pipeline train-generator --dataset color-digits-rgb --generator color-digits-stylegan1 --learn colours
         pipeline invert --dataset color-digits --generator builds/color-digits/generator/generator.toml
     """
     from dataclasses import asdict
