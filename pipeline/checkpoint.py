@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -32,23 +32,37 @@ def load_checkpoint(
     """Restore what `save_checkpoint` wrote and return the step; without a key, any of the same sizes will do.
 
     Raises:
-        BuildError: the checkpoint is missing, or was made with other settings.
+        BuildError: the checkpoint is missing or damaged, or was made with other settings or for other sizes.
     """
     if not path.is_file():
         raise BuildError(f"there is no checkpoint at {path}")
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        if key is not None and metadata["key"] != key:
-            raise BuildError(f"{path} was trained with other settings; use those again, or --fresh to start over")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if "step" not in metadata:
+                raise BuildError(f"{path} holds weights alone, not a checkpoint to go on from")
+            if key is not None and metadata["key"] != key:
+                raise BuildError(
+                    f"{path} was trained with other settings; use those again, or --fresh to start over"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise BuildError(f"{path} is not a checkpoint, or damaged: {error}") from error
     for name, net in networks.items():
         prefix = f"{name}/"
-        net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        try:
+            net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        except RuntimeError as error:
+            reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+            raise BuildError(f"{path} holds other networks than these settings make: {reason}") from error
     for name, optimizer in optimizers.items():
         state: dict[int, dict[str, Tensor]] = {}
         for tensor_name, tensor in tensors.items():
             owner, *rest = tensor_name.split("/")
             if owner == name:
                 state.setdefault(int(rest[0]), {})[rest[1]] = tensor
+        sizes = [weights.shape for group in optimizer.param_groups for weights in group["params"]]
+        if any(i >= len(sizes) or moments["exp_avg"].shape != sizes[i] for i, moments in state.items()):
+            raise BuildError(f"{path} is a checkpoint of a training of other weights than these settings train")
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(json.loads(metadata["step"]))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import shlex
 from dataclasses import field, fields
 from typing import Any
 
@@ -41,14 +42,18 @@ def check_settings(config: Any) -> None:
             )
 
 
-def changed_options(config: Any) -> str:
-    """What differs from the defaults, as one would type it: ` --name value …`."""
-    default = type(config)()
-    return "".join(
-        f" --{f.name.replace('_', '-')} {getattr(config, f.name)}"
-        for f in fields(config)
-        if getattr(config, f.name) != getattr(default, f.name)
-    )
+def changed_options(config: Any, among: tuple[str, ...] = ()) -> str:
+    """What differs from the defaults, of all settings or of some, as one would type it: ` --name value …`."""
+    default, typed = type(config)(), ""
+    for f in fields(config):
+        value, flag = getattr(config, f.name), f.name.replace("_", "-")
+        if value == getattr(default, f.name) or (among and f.name not in among):
+            continue
+        if isinstance(value, bool):
+            typed += f" --{flag}" if value else f" --no-{flag}"
+        else:
+            typed += f" --{flag} {shlex.quote(str(value))}"
+    return typed
 
 
 def digest_of(content: object) -> str:

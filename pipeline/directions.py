@@ -89,10 +89,18 @@ def edit(directions: Directions, w: Tensor, axis: int, layers: Range, r: float |
     step = torch.as_tensor(r, dtype=w.dtype, device=w.device).reshape(-1, 1).expand(part.shape[:2])
     if directions.typical:
         place = (part - torch.from_numpy(directions.mean).to(w)) @ unit / deviation
-        bound = place.abs().clamp_min(directions.typical)
-        step = (place + step).clamp(-bound, bound) - place
+        step = within_typical(place, step, torch.as_tensor(directions.typical).to(w))
     moved = part + step[..., None] * deviation * unit
     return torch.cat([w[:, :first], moved, w[:, last + 1 :]], dim=1)
+
+
+def within_typical(place: Tensor, step: Tensor, typical: Tensor) -> Tensor:
+    """What is left of steps that begin at `place`, all in deviations from the mean, within [-typical, typical].
+
+    From beyond the bound they lead back only.
+    """
+    lowest, highest = torch.minimum(place, -typical), torch.maximum(place, typical)
+    return torch.minimum(place + step, highest).maximum(lowest) - place
 
 
 def write_directions(build: Build, directions: Directions) -> None:

@@ -31,11 +31,11 @@ def run_stage(
     began = time.perf_counter()
     if execution.scheduler is None:
         resolve_device(execution.device)
+    settings = flat(stage.settings(build))  # what it needs and is not there is told before anything is deleted
     if fresh:
         stage.reset(build)
         remove(build.ledger_path(stage.name))
-    settings = flat(stage.settings(build))
-    if not fresh:
+    else:
         refuse_other_settings(stage, build, settings)
     sweep_partial(build.root)
     chunks = stage.plan(build)

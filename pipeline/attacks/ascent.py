@@ -165,15 +165,16 @@ class Ascent:
 
     def observe(self, loss: Tensor, gradient: Tensor) -> None:
         """Judge the present points, then step, begin the next attempt, or be done."""
-        wrong, last = self.asked.wrong, self.taken >= self.attack.steps
-        judged = torch.isfinite(loss) & (last | self.attack.stop_early)
+        finite = torch.isfinite(loss)
+        wrong, last = self.asked.wrong, (self.taken >= self.attack.steps) | ~finite  # from there no step leads on
+        judged = finite & (last | self.attack.stop_early)
         fooled = judged & wrong
         better = fooled | (judged & (loss > self.best_loss))
         self.best = torch.where(across(better, self.x), self.x, self.best)
         self.best_loss = torch.where(better, loss, self.best_loss)
         self.best_attempt = torch.where(better, self.attempt, self.best_attempt)
         over = last & (self.attempt + 1 >= self.attack.attempts)
-        self.done = self.active & (fooled | over | ~torch.isfinite(loss))
+        self.done = self.active & (fooled | over)
         self.active = self.active & ~self.done
         for item, slot in self.who(self.done):
             self.fooled[item], self.attempt_of[item] = bool(fooled[slot]), int(self.best_attempt[slot])
@@ -190,7 +191,7 @@ class Ascent:
         return list(zip(self.asked.items[slots].tolist(), slots.tolist(), strict=True))
 
     def finished(self) -> Tensor:
-        """Fooled the classifier, out of attempts, or not finite."""
+        """Fooled the classifier, or out of attempts."""
         return self.done
 
     def result(self) -> Tensor:

@@ -14,7 +14,7 @@ class LoadedClassifier:
     Attributes:
         network: images [B, 3, H, W] in [-1, 1] to logits [B, num_classes]; in eval mode, its weights frozen.
         name: what tables and records call it.
-        sha256: digest of the file its weights come from.
+        sha256: digest of its weights and of what they are put into.
         classes: names of the classes, where they are known.
     """
 

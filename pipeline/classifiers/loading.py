@@ -57,9 +57,20 @@ def load_classifier(
     return loaded
 
 
+def file_of(spec: str) -> Path:
+    """The file that a spec names, absolute."""
+    return Path(re.split("[@:]", spec)[-1]).expanduser().resolve()
+
+
+def absolute_spec(spec: str) -> str:
+    """The spec with an absolute path to its file, for workers that may run in another folder."""
+    path = file_of(spec)
+    return spec[: len(spec) - len(re.split("[@:]", spec)[-1])] + str(path) if path.suffix else spec
+
+
 def changed_ns(spec: str) -> int:
     """When the file that a spec names was last changed; 0 where there is none."""
-    path = Path(re.split("[@:]", spec)[-1]).expanduser()
+    path = file_of(spec)
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from pipeline.classifiers.architectures import build_network
 from pipeline.classifiers.base import LoadedClassifier
+from pipeline.config import digest_of
 from pipeline.devices import channels_last
 from pipeline.errors import ManifestError, PipelineError, WeightsError
 from pipeline.files import write_bytes
@@ -56,9 +57,8 @@ def read_classifier(spec: str, num_classes: int, resolution: int) -> LoadedClass
         raise ManifestError(f"{path}: {error}") from error
     weights = (path.parent / Path(manifest.weights).expanduser()).resolve()
     put_weights(network, weights, manifest.sha256)
-    return LoadedClassifier(
-        channels_last(network), manifest.name, manifest.sha256, manifest.num_classes, manifest.classes
-    )
+    digest = digest_of([manifest.sha256, manifest.architecture, manifest.width, manifest.input_size])
+    return LoadedClassifier(channels_last(network), manifest.name, digest, manifest.num_classes, manifest.classes)
 
 
 def put_weights(network: nn.Module, weights: Path, sha256: str | None = None) -> None:

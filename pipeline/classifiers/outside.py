@@ -12,6 +12,7 @@ from torch import nn
 
 from pipeline.classifiers.base import LoadedClassifier, Standardised
 from pipeline.classifiers.manifest import put_weights
+from pipeline.config import digest_of
 from pipeline.errors import PipelineError, WeightsError
 from pipeline.files import sha256_file
 
@@ -60,7 +61,7 @@ def from_factory(spec: str, num_classes: int, resolution: int) -> LoadedClassifi
             f"classifier '{source}' gives a {type(network).__name__}; it must give a torch.nn.Module"
         )
     put_weights(network, weights)
-    return LoadedClassifier(network, attribute, sha256_file(weights), num_classes)
+    return LoadedClassifier(network, attribute, digest_of([source, sha256_file(weights)]), num_classes)
 
 
 def from_timm(spec: str, num_classes: int, resolution: int) -> LoadedClassifier:
@@ -81,7 +82,7 @@ def from_timm(spec: str, num_classes: int, resolution: int) -> LoadedClassifier:
     put_weights(network, weights)
     facts: dict[str, Any] = cast(dict[str, Any], network.pretrained_cfg)
     standardised = Standardised(network, tuple(facts["mean"]), tuple(facts["std"]))
-    return LoadedClassifier(standardised, name, sha256_file(weights), num_classes)
+    return LoadedClassifier(standardised, name, digest_of([f"timm:{name}", sha256_file(weights)]), num_classes)
 
 
 def from_program(spec: str, num_classes: int, resolution: int) -> LoadedClassifier:

@@ -32,6 +32,17 @@ def attacked(sources: Sources, context: Context, attack: Attack) -> Outcome:
     return ascend(attack, sources.labels.to(sources.w.device), context.classify, context.slots)
 
 
+def wrong_unchanged(sources: Sources, context: Context) -> Tensor:
+    """Whether the classifier gets the rendering of each source's own w wrong, bool [B]."""
+    assert context.classify is not None
+    samples, back = sources.distinct()
+    wrong = []
+    for places in samples.split(context.slots):
+        images = context.render(sources.w[places], sources.codes(places))
+        wrong.append(context.classify(images).argmax(dim=1).cpu() != sources.labels[places])
+    return torch.cat(wrong)[back]
+
+
 def mix_attack(sources: Sources, context: Context) -> MixAttack:
     """Algorithm 2 of AdvMix."""
     config = context.config

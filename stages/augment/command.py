@@ -1,7 +1,6 @@
 """`pipeline augment`."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +23,7 @@ def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name
         pipeline augment --mode advmix --classifier builds/color-digits/evaluate/classifiers/nominal-0.toml
     """
     from pipeline.build import resolve_build
+    from pipeline.classifiers.loading import absolute_spec
     from pipeline.execute import Execution
     from pipeline.generators import open_generator
     from pipeline.latents import check_name, generator_of, perceptual_of
@@ -33,9 +33,7 @@ def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name
     from stages.augment.setup import check_mode
     from stages.augment.stage import Augment
 
-    if config.classifier.endswith(".toml"):  # workers may run in another folder
-        config = replace(config, classifier=str(Path(config.classifier).expanduser().resolve()))
-    config = resolve(config)
+    config = resolve(replace(config, classifier=absolute_spec(config.classifier)))
     build = resolve_build(run.dataset, run.build)
     generator = generator_of(build)
     perceptual = perceptual or perceptual_of(build)
@@ -43,7 +41,7 @@ def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name
     name = check_name(name or config.mode)
     stage = Augment(config, name, generator, perceptual, run.limit, run.device, run.batch_size)
     check_mode(config, build, open_generator(generator), stage.layers())
-    stage.settings(build)  # what is missing is told before --fresh deletes anything
+    stage.split_rows(build)
     with build.lock():
         execution = Execution(run.workers, run.scheduler, run.device)
         summary = run_stage(stage, build, execution, fresh=run.fresh, unit="variants")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.attacks.ascent import Outcome, Start
+from pipeline.directions import within_typical
 from pipeline.seeds import normal_rows
 from stages.augment.attacks import attempt_seeds, step_of
 from stages.augment.modes.base import Context, Sources
@@ -80,13 +81,15 @@ class EditAttack:
         return Start(x, low, high, torch.tensor(steps, device=device))
 
     def edited(self, x: Tensor, items: Tensor) -> Tensor:
-        """w + sum of r deviation(u) u [n, num_ws, w_dim]; each edit stops at the directions' typical bound."""
-        w = self.sources.w[items]
-        place = torch.einsum("nld,ad->nal", w, self.axes) / self.deviation[:, None] - self.mean[:, None]
-        bound = torch.maximum(place.abs(), self.typical[:, None])
-        r = torch.minimum(place + x[:, :, None], bound).maximum(-bound) - place
-        moves = torch.where(self.inside, r, 0.0) * self.deviation[:, None]
-        return w + torch.einsum("nal,ad->nld", moves, self.axes)
+        """w + sum of r deviation(u) u [n, num_ws, w_dim]."""
+        moves = self.moves(x, items) * self.deviation[:, None]
+        return self.sources.w[items] + torch.einsum("nal,ad->nld", moves, self.axes)
+
+    def moves(self, x: Tensor, items: Tensor) -> Tensor:
+        """How far each edit goes in each layer [n, edits, num_ws], in deviations: at most to the typical bound."""
+        place = torch.einsum("nld,ad->nal", self.sources.w[items], self.axes) / self.deviation[:, None]
+        r = within_typical(place - self.mean[:, None], x[:, :, None], self.typical[:, None])
+        return torch.where(self.inside, r, 0.0)
 
     def images(self, x: Tensor, items: Tensor) -> Tensor:
         """dec of the edited code."""

@@ -24,6 +24,7 @@ FACTS: dict[str, tuple[str, float]] = {
     "epsilon": ("float32", np.nan),
     "lam": ("float32", np.nan),
     "fooled": ("uint8", 0),
+    "source_fooled": ("uint8", 0),
     "flagged": ("uint8", 0),
     "restarts": ("int32", 0),
     "direction": ("int32", -1),

@@ -1,6 +1,5 @@
 """What is told of every variant, whatever its mode: how far it is from its source, and whether it fools."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_float, to_uint8
-from pipeline.perceptual import Features, load_perceptual
+from pipeline.perceptual import load_perceptual
 from pipeline.perceptual.base import lpips_distance
 from pipeline.seeds import seed_of
 from stages.augment.modes.base import Context, Sources, Variants
@@ -28,6 +27,7 @@ class Measured:
         pixels: uint8 [B, H, W, 3], what shards will show.
         distance: perceptual distance of these pixels to the source's rendering, [B].
         fooled: whether the classifier gets these pixels wrong, [B]; never, where there is none.
+        source_fooled: whether it gets the source's rendering wrong already, [B].
         moved: largest change of a number of w, [B].
         broken: w or image is not finite, [B].
         flagged: broken, or farther from the source than unrelated images nearly ever are from each other, [B].
@@ -36,6 +36,7 @@ class Measured:
     pixels: Pixels
     distance: NDArray[np.float32]
     fooled: NDArray[np.bool_]
+    source_fooled: NDArray[np.bool_]
     moved: NDArray[np.float32]
     broken: NDArray[np.bool_]
     flagged: NDArray[np.bool_]
@@ -44,7 +45,9 @@ class Measured:
 def measure(made: Variants, sources: Sources, context: Context, perceptual: str, bound: float) -> Measured:
     """Render variants and sources, and compare them as the 8-bit images that people will see."""
     net = load_perceptual(perceptual, sources.w.device.type)
-    parts: list[tuple[Pixels, Tensor, Tensor, Tensor]] = []
+    soft = made.columns.get("soft_label")
+    likeliest = sources.labels if soft is None else soft.argmax(dim=1).cpu()  # a mixup's may be the partner's
+    parts: list[tuple[Pixels, Tensor, Tensor, Tensor, Tensor]] = []
     for places in torch.arange(len(sources)).split(context.slots):
         if made.images is None:
             images = context.render(made.w[places], sources.codes(places))
@@ -52,34 +55,29 @@ def measure(made: Variants, sources: Sources, context: Context, perceptual: str,
             images = made.images[places]
         pixels = to_uint8(images)
         shown = to_float(pixels).to(sources.w.device)
-        rows, back = torch.unique(sources.rows[places], return_inverse=True)
-        first = torch.stack([torch.nonzero(back == i)[0, 0] for i in range(len(rows))])
-        features = features_of(net.weigh, net.trunk, context, sources.at(places[first]))
-        distance = lpips_distance(net.weigh(net.trunk(shown)), [layer[back] for layer in features])
-        wrong = torch.zeros(len(places), dtype=torch.bool)
+        samples, back = sources.at(places).distinct()
+        own = places[samples]
+        before = to_float(to_uint8(context.render(sources.w[own], sources.codes(own)))).to(sources.w.device)
+        features = [layer[back] for layer in net.weigh(net.trunk(before))]
+        distance = lpips_distance(net.weigh(net.trunk(shown)), features)
+        wrong = wrong_before = torch.zeros(len(places), dtype=torch.bool)
         if context.classify is not None:
-            wrong = context.classify(shown).argmax(dim=1).cpu() != sources.labels[places]
+            wrong = context.classify(shown).argmax(dim=1).cpu() != likeliest[places]
+            wrong_before = (context.classify(before).argmax(dim=1).cpu() != sources.labels[own])[back]
         finite = torch.isfinite(images).flatten(1).all(dim=1) & torch.isfinite(made.w[places]).flatten(1).all(dim=1)
-        parts.append((pixels, distance.float().cpu(), wrong, finite.cpu()))
+        parts.append((pixels, distance.float().cpu(), wrong, wrong_before, finite.cpu()))
     distances = torch.cat([part[1] for part in parts]).numpy()
     moved = (made.w - sources.w).abs().amax(dim=(1, 2)).cpu().numpy()
-    broken = ~np.isfinite(distances) | ~torch.cat([part[3] for part in parts]).numpy()
+    broken = ~np.isfinite(distances) | ~torch.cat([part[4] for part in parts]).numpy()
     return Measured(
         pixels=np.concatenate([part[0] for part in parts]),
         distance=distances,
         fooled=torch.cat([part[2] for part in parts]).numpy(),
+        source_fooled=torch.cat([part[3] for part in parts]).numpy(),
         moved=moved,
         broken=broken,
         flagged=broken | (distances > bound),
     )
-
-
-def features_of(
-    weigh: Callable[[Features], Features], trunk: Callable[[Tensor], Features], context: Context, sources: Sources
-) -> Features:
-    """Weighed features of renderings, as 8-bit images."""
-    pixels = to_uint8(context.render(sources.w, sources.composition))
-    return weigh(trunk(to_float(pixels).to(sources.w.device)))
 
 
 @lru_cache(maxsize=2)

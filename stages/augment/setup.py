@@ -1,6 +1,7 @@
 """Gathers what the modes draw on: networks, latents, labels, pixels, directions."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from pipeline.classifiers import LoadedClassifier, load_classifier
 from pipeline.composition import render
 from pipeline.config import digest_of
 from pipeline.directions import Range, read_directions
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, SampleError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import to_float
 from pipeline.latents import has_composition, read_composition
@@ -20,14 +21,6 @@ from pipeline.store import read_scattered
 from stages.augment.config import AugmentConfig
 from stages.augment.modes import MODES
 from stages.augment.modes.base import Context, Edit
-
-SLOT_PIXELS = 64 * 32 * 32  # pixels in a batch
-MOST_SLOTS = 256
-
-
-def slots_of(batch_size: int | None, resolution: int) -> int:
-    """Images computed at once: --batch-size, or 64 of 32x32, fewer of larger ones."""
-    return batch_size or max(1, min(MOST_SLOTS, SLOT_PIXELS // resolution**2))
 
 
 def check_mode(config: AugmentConfig, build: Build, loaded: LoadedGenerator, layers: tuple[int, ...]) -> None:
@@ -127,9 +120,7 @@ def make_context(
     """Open everything on a device; `pool` is the rows of the samples that may be partners."""
     loaded = open_generator(generator, device.type)
     classifier = open_classifier(config, build, generator, device.type)
-    samples = build.samples("label", "source")
-    labels = torch.from_numpy(samples["label"].to_numpy(np.int64).copy())
-    places = samples["source"].astype(str).tolist()
+    labels = torch.from_numpy(build.samples("label")["label"].to_numpy(np.int64).copy())
     network = loaded.network
     return Context(
         map=network.map,
@@ -140,7 +131,7 @@ def make_context(
         read_w=w_reader(build, device),
         read_codes=lambda rows: read_composition(build, rows.numpy(), device),
         read_labels=lambda rows: labels[rows],
-        read_images=lambda rows: read_pixels(build, [places[row] for row in rows.tolist()], device),
+        read_images=lambda rows: read_pixels(build, rows.numpy(), device),
         num_classes=len(build.reader.classes),
         config=config,
         classify=None if classifier is None else as_displayed(classifier.network),
@@ -169,7 +160,12 @@ def w_reader(build: Build, device: torch.device) -> Callable[[Tensor], Tensor]:
     return read_w
 
 
-def read_pixels(build: Build, sources: list[str], device: torch.device) -> Tensor:
-    """The samples' own pixels [B, 3, H, W] in [-1, 1], each read once."""
-    read = {source: build.reader.load(source).pixels for source in dict.fromkeys(sources)}
-    return to_float(np.stack([read[source] for source in sources])).to(device)
+def read_pixels(build: Build, rows: NDArray[np.int64], device: torch.device) -> Tensor:
+    """The samples' own pixels [B, 3, H, W] in [-1, 1], each read once; NaN where a file cannot be read any more."""
+    wanted, places = np.unique(rows, return_inverse=True)
+    sources = build.samples("source")["source"].iloc[wanted].astype(str)
+    images = torch.full((len(wanted), 3, build.manifest.resolution, build.manifest.resolution), torch.nan)
+    for image, source in zip(images, sources, strict=True):
+        with suppress(SampleError):
+            image.copy_(to_float(np.stack([build.reader.load(source).pixels]))[0])
+    return images[torch.from_numpy(places)].to(device)

@@ -1,12 +1,14 @@
 """The stage: rows of latents.zarr in, rows of variants/NAME.zarr out."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.batches import batch_slots
 from pipeline.build import Build
 from pipeline.config import digest_of
 from pipeline.devices import resolve_device
@@ -17,7 +19,6 @@ from pipeline.ledger import Record, data_digests
 from pipeline.outputs import rows_output
 from pipeline.perceptual import perceptual_digest
 from pipeline.run import rows_in_chunks
-from pipeline.samples import count_samples
 from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import ArraySpec, create_group, read_rows, write_rows
 from stages.augment.config import SHARED, AugmentConfig
@@ -25,9 +26,10 @@ from stages.augment.layout import Columns, empty_columns, layout
 from stages.augment.measure import measure, unrelated_distance
 from stages.augment.modes import MODES
 from stages.augment.modes.base import Context, Sources
-from stages.augment.setup import edits_digest, make_context, open_classifier, open_edits, slots_of
+from stages.augment.setup import edits_digest, make_context, open_classifier, open_edits
 
 BATCH = 256  # variants that a mode without an attack makes at once where --batch-size is silent
+MOST_PIXELS = 256 * 256**2  # pixels of variants that are made at once where their images are kept
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Augment:
     device: str = "auto"
     batch_size: int | None = None
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     upstream: ClassVar[tuple[str, ...]] = ("invert",)
 
     @property
@@ -72,12 +74,7 @@ class Augment:
 
     def split_rows(self, build: Build) -> NDArray[np.int64]:
         """Rows of samples.parquet that belong to the split, in order."""
-        splits = build.samples("split")["split"]
-        rows = np.flatnonzero((splits == self.config.split).to_numpy())
-        if len(rows) == 0:
-            there = ", ".join(sorted(splits.unique()))
-            raise PipelineError(f"--split {self.config.split}: the dataset has {there}")
-        return rows.astype(np.int64)
+        return rows_of_split(build, self.config.split, build.samples_path.stat().st_mtime_ns)
 
     def layers(self) -> tuple[int, ...]:
         """Layers that are replaced: the generator's fine ones, or those asked for."""
@@ -107,12 +104,13 @@ class Augment:
             "dataset": build.manifest.name,
             "mode": self.config.mode,
             "generator": self.generator,
-            "fine_layers": list(self.layers()),
             "variants": per_sample,
             "split": self.config.split,
             "classifier": self.config.classifier,
             "epsilon_unit": MODES[self.config.mode].unit,
         }
+        if "fine_layers" in MODES[self.config.mode].options:
+            attributes["fine_layers"] = list(self.layers())
         path = build.variants_path(self.variants_name)
         rows, size = sources * per_sample, self.config.chunk_size * per_sample
         create_group(path, rows, size, self.arrays(build), attributes)
@@ -124,9 +122,11 @@ class Augment:
 
     def inputs(self, build: Build, chunk: Chunk) -> str:
         """Digest of the latents that the chunk draws on; any sample may be a partner in modes that have them."""
+        if MODES[self.config.mode].partners:
+            changed_ns = build.samples_path.stat().st_mtime_ns
+            return digest_of([data_digests(build, "invert"), digest_of_status(build, changed_ns)])
         rows = self.chunk_sources(build, chunk)
-        everything = MODES[self.config.mode].partners
-        first, last = (0, count_samples(build.samples_path)) if everything else (int(rows[0]), int(rows[-1]) + 1)
+        first, last = int(rows[0]), int(rows[-1]) + 1
         digests = [d for d in data_digests(build, "invert") if d[0] < last and d[1] > first]
         status = build.samples("status", start=first, stop=last)["status"]
         return digest_of([digests, status.tolist()])
@@ -160,12 +160,15 @@ class Augment:
     def context(self, build: Build, pool: NDArray[np.int64]) -> Context:
         """What the mode draws on; `pool` is the rows of the samples that may be partners."""
         device = resolve_device(self.device)
-        slots = slots_of(self.batch_size, open_generator(self.generator).network.resolution)
+        slots = batch_slots(self.batch_size, self.generator, self.perceptual, device)
         return make_context(build, self.config, self.generator, self.layers(), pool, slots, device)
 
     def batches(self, places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Variants that the mode gets at once: an attack fills its slots from all of them."""
-        size = len(places) if MODES[self.config.mode].attacks else self.batch_size or BATCH
+        """Variants that the mode gets at once: an attack all, to fill its slots; fewer where images are kept."""
+        entry = MODES[self.config.mode]
+        size = len(places) if entry.attacks else self.batch_size or BATCH
+        if entry.pixels:
+            size = min(size, max(1, MOST_PIXELS // open_generator(self.generator).network.resolution ** 2))
         return np.array_split(places, -(-len(places) // size))
 
     def fill(
@@ -185,7 +188,7 @@ class Augment:
         columns["partner"][places] = made.partner.numpy()
         for name, values in made.columns.items():
             columns[name][places] = values.cpu().numpy()
-        for name in ("distance", "fooled", "moved", "flagged"):
+        for name in ("distance", "fooled", "source_fooled", "moved", "flagged"):
             columns[name][places] = getattr(measured, name)
         if "image" in columns:
             columns["image"][places] = measured.pixels
@@ -196,16 +199,33 @@ class Augment:
         """Count the variants."""
         rows = sum(r["stop"] - r["start"] for r in records)
         path = build.variants_path(self.variants_name)
-        group = read_rows(path, ("valid", "fooled", "flagged", "distance"), 0, rows)
+        group = read_rows(path, ("valid", "fooled", "source_fooled", "flagged", "distance"), 0, rows)
         valid = group["valid"] == 1
         summary: dict[str, Any] = {"variants": self.variants_name, "valid": int(valid.sum())}
         if self.config.classifier:
             made = np.isfinite(group["distance"])
-            summary["fooled_share"] = round(float(group["fooled"][made].mean()), 4) if made.any() else 0.0
-        summary["flagged"] = int(group["flagged"].sum())
+            for name in ("fooled", "source_fooled"):
+                summary[f"{name}_share"] = round(float(group[name][made].mean()), 4) if made.any() else 0.0
+        summary["flagged"] = int(group["flagged"][valid].sum())
         summary["distance_mean"] = round(float(group["distance"][valid].mean()), 4) if valid.any() else 0.0
         return summary
 
     def reset(self, build: Build) -> None:
         """Delete the variant set."""
         remove(build.variants_path(self.variants_name))
+
+
+@lru_cache(maxsize=2)
+def rows_of_split(build: Build, split: str, changed_ns: int) -> NDArray[np.int64]:
+    """Rows of samples.parquet, as it was written then, that belong to a split, in order."""
+    splits = build.samples("split")["split"]
+    rows = np.flatnonzero((splits == split).to_numpy())
+    if len(rows) == 0:
+        raise PipelineError(f"--split {split}: the dataset has {', '.join(sorted(splits.unique()))}")
+    return rows.astype(np.int64)
+
+
+@lru_cache(maxsize=2)
+def digest_of_status(build: Build, changed_ns: int) -> str:
+    """Digest of every sample's status in samples.parquet as it was written then."""
+    return digest_of(build.samples("status")["status"].tolist())

@@ -51,6 +51,8 @@ def command(
     with build.lock():
         execution = Execution(run.workers, run.scheduler, run.device)
         for stage in stages:
+            stage.plan(build)  # what a row lacks is told before any is trained, or deleted
+        for stage in stages:
             run_stage(stage, build, execution, fresh=run.fresh, unit="classifiers")
         measures = gather(build, stages)
         table, folder = cells(measures), build.root / stages[0].folder

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +15,19 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
 
+NUMBER = re.compile(r"-\d+(-of-\d+)?$")  # what stands behind the split in a shard's name
+
 
 def split_files(folder: Path, split: str) -> list[Path]:
     """The Parquet files of a split, or its tars. Raises PipelineError if there are neither."""
-    for pattern in (f"parquet/{split}-*.parquet", f"wds/{split}-*.tar"):
-        if files := sorted(folder.glob(pattern)):
+    there = set()
+    for pattern in ("parquet/*.parquet", "wds/*.tar"):
+        splits = {path: NUMBER.sub("", path.stem) for path in sorted(folder.glob(pattern))}
+        if files := [path for path, name in splits.items() if name == split]:
             return files
-    names = {path.name.rsplit("-", 1)[0].partition("-0")[0] for path in folder.glob("*/*") if path.suffix in ROWS}
+        there |= set(splits.values())
     raise PipelineError(
-        f"{folder} has no split '{split}' in Parquet files or tars, but {', '.join(sorted(names)) or 'none'}: "
+        f"{folder} has no split '{split}' in Parquet files or tars, but {', '.join(sorted(there)) or 'none'}: "
         f"choose another, or run `pipeline shard` with --format webdataset,parquet"
     )
 
@@ -30,7 +35,7 @@ def split_files(folder: Path, split: str) -> list[Path]:
 def parquet_rows(path: Path, latents: bool) -> Iterator[dict[str, Any]]:
     """Rows of a Parquet file, w+ among them if asked for."""
     file = pq.ParquetFile(path)
-    wanted = ["image", "label", "id", "variant", "soft_label", *(["w"] if latents else [])]
+    wanted = ["image", "label", "id", "kind", "variant", "soft_label", *(["w"] if latents else [])]
     present = [name for name in wanted if name in file.schema_arrow.names]
     for batch in file.iter_batches(batch_size=256, columns=present):
         w = to_latents(batch.column("w")) if "w" in present else None

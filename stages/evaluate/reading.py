@@ -32,6 +32,7 @@ class Samples:
         labels: [N].
         soft: probabilities [N, C] where the set has soft labels, else None.
         latents: w+ float32 [N, num_ws, w_dim], where asked for and there.
+        kinds: what kinds of samples there are: `original`, `reconstruction`, or modes.
         classes: their names, where the set tells them.
     """
 
@@ -42,6 +43,7 @@ class Samples:
     latents: NDArray[np.float32] | None
     num_classes: int
     classes: tuple[str, ...] = ()
+    kinds: frozenset[str] = frozenset()
 
     def targets(self) -> Tensor:
         """What a classifier is to answer: the soft labels, or one class each; float32 [N, C]."""
@@ -81,6 +83,7 @@ def read_split(
     ids: list[str] = []
     soft: list[Any] = []
     codes: list[Any] = []
+    kinds: set[str] = set()
     for place, row in enumerate(chosen):
         image = decode(row["image"], size)
         if pixels is None:
@@ -91,12 +94,13 @@ def read_split(
         ids.append(str(row["id"]))
         soft.append(row.get("soft_label"))
         codes.append(row.get("w"))
+        kinds.add(str(row.get("kind", "original")))
     if pixels is None:
         raise PipelineError(
             f"split '{split}' of {folder} holds no sample itself, only variants: make the set with --base original"
         )
     names = class_names(files[0])
-    classes = max(len(names), max(labels) + 1, 2)
+    classes = max(len(names), max(labels) + 1, 2, *(len(given) for given in soft if given))
     return Samples(
         pixels[: len(labels)],
         np.array(labels),
@@ -105,7 +109,15 @@ def read_split(
         np.stack(codes).astype(np.float32) if codes[0] is not None else None,
         classes,
         names,
+        frozenset(kinds),
     )
+
+
+def check_split(folder: Path, split: str, size: int, limit: int | None) -> None:
+    """Raise PipelineError if a split is not there, or would not fit into memory; reads one sample of it."""
+    files = split_files(folder, split)
+    first = next(ROWS[files[0].suffix](files[0], False))
+    check_memory(min(count_rows(files), limit or sys.maxsize) * decode(first["image"], size).nbytes, folder, split)
 
 
 def decode(data: bytes, size: int) -> Pixels:

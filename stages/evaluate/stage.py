@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline.build import Build
 from pipeline.classifiers.manifest import read_classifier, write_classifier
-from pipeline.config import digest_of
+from pipeline.config import changed_options, digest_of
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
 from pipeline.files import remove
@@ -20,15 +20,18 @@ from pipeline.ledger import Record
 from pipeline.outputs import file_output
 from pipeline.seeds import seed_of
 from pipeline.stage import Chunk, ChunkResult
+from stages.augment.modes import MODES
 from stages.evaluate.attacks import ATTACKS, REVISION, SEED, Attacked
 from stages.evaluate.cache import cached, set_digest
-from stages.evaluate.config import EvaluateConfig
-from stages.evaluate.reading import Samples, read_split
+from stages.evaluate.config import TRAINING, EvaluateConfig
+from stages.evaluate.formats import class_names, split_files
+from stages.evaluate.reading import Samples, check_split, read_split
 from stages.evaluate.recipes import RECIPES
 from stages.evaluate.rows import Row
 from stages.evaluate.training import train
 
 BATCH = 64  # images attacked at once where --batch-size is silent
+UNRENDERED = frozenset(name for name, mode in MODES.items() if mode.pixels)  # kinds that no w+ renders
 HELD = 4  # times as many are at hand, to take the places of those that are done
 
 
@@ -75,18 +78,36 @@ class Evaluate:
 
     def plan(self, build: Build) -> list[Chunk]:
         """One chunk for each seed. Raises PipelineError where a set lacks what is asked of it."""
+        folder, split = build.shards_path(self.row.shards), self.config.train_split
+        check_split(folder, split, self.config.input_size, self.limit)
         samples = self.test_samples(build)
+        names = class_names(split_files(folder, split)[0])
+        if names and samples.classes and names != samples.classes:
+            raise PipelineError(
+                f"the classes of the shard set '{self.row.shards}' are {', '.join(names[:3])} …, and those of "
+                f"'{self.test_shards}' are {', '.join(samples.classes[:3])} …: name a --test-set of the same labels"
+            )
         if any(ATTACKS[name].latent for name in self.attacks) and samples.latents is None:
             raise PipelineError(
                 f"the shard set '{self.test_shards}' has no latents, which om-pgd and advmix need: "
                 f"make it without --no-latents, or leave those attacks out of --attacks"
             )
-        if self.row.latent and self.training_samples(build).latents is None:
+        if self.row.latent:
+            self.check_latents(self.training_samples(build))
+        return [Chunk(seed, seed, seed + 1) for seed in range(self.seeds)]
+
+    def check_latents(self, samples: Samples) -> None:
+        """Raise PipelineError unless every training image is what its w+ renders."""
+        if samples.latents is None:
             raise PipelineError(
                 f"the shard set '{self.row.shards}' has no latents, which +{self.row.recipe} needs: "
                 f"make it without --no-latents"
             )
-        return [Chunk(seed, seed, seed + 1) for seed in range(self.seeds)]
+        if stored := sorted(samples.kinds & UNRENDERED):
+            raise PipelineError(
+                f"the shard set '{self.row.shards}' has variants ({', '.join(stored)}) that no w+ renders, so "
+                f"+{self.row.recipe} would train on other images: leave them out of the set"
+            )
 
     def inputs(self, build: Build, chunk: Chunk) -> str:
         """Digest of the images trained on, and of what each attack depends on."""
@@ -134,7 +155,7 @@ class Evaluate:
             def measure(attack: str = attack) -> dict[str, Any]:
                 nonlocal network
                 network = network or self.load(manifest, trained["classes"])
-                return self.measure(build, network, attack)
+                return self.measure(build, network, attack, trained["classes"])
 
             path = record.with_name(f"{record.name}-{attack}.json")
             attack_key = digest_of([self.attack_key(build, attack), trained["sha256"]])
@@ -167,7 +188,8 @@ class Evaluate:
             width=c.width,
             input_size=c.input_size,
             description=f"trained on the shard set {self.row.label} of {build.manifest.name}, seed {seed}",
-            command=f"pipeline evaluate --dataset {build.manifest.name} --shards {self.row.label}",
+            command=f"pipeline evaluate --dataset {build.manifest.name} --shards {self.row.label}"
+            f" --seeds {seed + 1}{f' --limit {self.limit}' if self.limit else ''}{changed_options(c, TRAINING)}",
         )
         return {"classes": samples.num_classes, "loss": loss, "sha256": sha256, "samples": len(samples.labels)}
 
@@ -176,9 +198,14 @@ class Evaluate:
         network = read_classifier(str(manifest), num_classes, self.resolution).network
         return network.to(resolve_device(self.device)).eval().requires_grad_(False)
 
-    def measure(self, build: Build, network: nn.Module, attack: str) -> dict[str, Any]:
-        """How many test samples a classifier recognises under an attack."""
+    def measure(self, build: Build, network: nn.Module, attack: str, classes: int) -> dict[str, Any]:
+        """How many test samples a classifier of so many classes recognises under an attack."""
         samples, entry = self.test_samples(build), ATTACKS[attack]
+        if samples.labels.max() >= classes:
+            raise PipelineError(
+                f"the shard set '{self.test_shards}' has label {samples.labels.max()}, and the classifier of "
+                f"'{self.row.shards}' tells {classes} classes apart: name a --test-set with the same labels"
+            )
         chosen = torch.arange(len(samples.labels))
         if attack != "clean" and self.config.attack_samples:
             chosen = attacked_first(samples.ids)[: self.config.attack_samples]

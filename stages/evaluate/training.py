@@ -55,7 +55,8 @@ def train(
     last = float(torch.stack(losses[-max(1, config.steps // 10) :]).mean())
     if not math.isfinite(last):
         raise PipelineError(
-            f"the training of seed {seed} has diverged: lower --learning-rate {config.learning_rate}"
+            f"the training of seed {seed} has diverged: begin again with --fresh and a lower --learning-rate than "
+            f"{config.learning_rate}"
         )
     return network.eval().requires_grad_(False), last
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.batches import batch_slots
 from pipeline.build import Build
 from pipeline.composition import render
 from pipeline.config import digest_of
@@ -27,8 +28,6 @@ from stages.invert.optimizers import Adam, Lbfgs
 from stages.invert.preconditioner import Preconditioner, shared_preconditioner
 
 MEAN_SAMPLES = 10_000  # M of Algorithm 1, line 1
-SLOT_PIXELS = 64 * 32 * 32  # pixels in a batch on a CPU
-MOST_SLOTS = 256
 RETRY_STEPS = 4  # times as many steps for an image that went badly
 FEWEST_COMPARED = 16  # images that a deviation means something among
 
@@ -126,12 +125,7 @@ class Fitter:
 
     def slots(self) -> int:
         """Images computed at once: --batch-size, or what fits."""
-        if self.batch_size is not None:
-            return self.batch_size
-        if self.device.type == "cuda":
-            return fitting_slots(self.generator, self.perceptual)
-        resolution = open_generator(self.generator).network.resolution
-        return max(1, min(MOST_SLOTS, SLOT_PIXELS // resolution**2))
+        return batch_slots(self.batch_size, self.generator, self.perceptual, self.device)
 
     def measured(self, pixels: Pixels, latents: Latents, solution: Solution) -> Columns:
         """Render a solution and compare with pixels uint8 [N, H, W, 3]."""
@@ -188,18 +182,3 @@ def mean_w(generator: LoadedGenerator, seed: int) -> Tensor:
     with torch.inference_mode():
         w = network.map(z.to(device), None if c is None else c.to(device))
         return w.mean(dim=0)[None].clone()
-
-
-@lru_cache(maxsize=2)
-def fitting_slots(generator: str, perceptual: str) -> int:
-    """How many images a GPU's free memory holds at once, from one that is tried."""
-    network, net = open_generator(generator, "cuda").network, load_perceptual(perceptual, "cuda")
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    w = torch.zeros(1, network.num_ws, network.w_dim, device="cuda", requires_grad=True)
-    images = network.synthesize(w)
-    target = net.target(images.detach())
-    torch.autograd.grad(net.distance(images, target).sum(), w)
-    each = torch.cuda.max_memory_allocated() - before
-    free = torch.cuda.mem_get_info()[0]
-    return int(min(MOST_SLOTS, max(1, 0.8 * free // each)))

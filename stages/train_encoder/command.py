@@ -40,7 +40,8 @@ def command(
 
     \b
         pipeline train-encoder --dataset color-digits
-        pipeline invert --dataset color-digits --method encoder --encoder builds/color-digits/encoder/encoder.toml
+        pipeline invert --dataset color-digits --build builds/encoded --method encoder \\
+            --encoder builds/color-digits/encoder/encoder.toml
     """
     from dataclasses import asdict
     from pathlib import Path

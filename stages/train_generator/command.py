@@ -37,7 +37,8 @@ def command(
     \b
         pipeline train-generator --dataset color-digits
         pipeline train-generator --dataset color-digits-rgb --generator color-digits-stylegan1 --learn colours
-        pipeline invert --dataset color-digits --generator builds/color-digits/generator/generator.toml
+        pipeline invert --dataset color-digits --build builds/mine \\
+            --generator builds/color-digits/generator/generator.toml
     """
     from dataclasses import asdict
     from pathlib import Path
@@ -46,13 +47,15 @@ def command(
 
     from pipeline.build import BUILDS, create_build
     from pipeline.config import digest_of
+    from pipeline.datasets import load_dataset
     from pipeline.datasets.loading import load_split
     from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
     from pipeline.errors import PipelineError
     from pipeline.files import remove
     from pipeline.progress import Progress
-    from stages.train_generator.run import train, write_manifest
+    from stages.train_generator.run import CHECKPOINT, train, write_manifest
     from stages.train_generator.start import open_start
+    from stages.train_generator.training import Trainer
 
     if init and generator:
         raise PipelineError("a training begins from --init or from --generator, not from both: leave one out")
@@ -63,13 +66,21 @@ def command(
     where = resolve_device(device)
     torch.set_num_threads(threads or cpu_count())
     keep_freed_memory()
-    target = create_build(Path(build) if build else BUILDS / Path(dataset).stem, dataset)
-    folder = target.root / "generator"
+    root = (Path(build) if build else BUILDS / Path(dataset).stem).resolve()
+    folder = root / "generator"
+    for flag, given in (("--init", init), ("--generator", generator)):
+        if given and Path(given).resolve().is_relative_to(folder):
+            raise PipelineError(f"{flag} {given} lies where this training writes to: name another --build")
+    resolution = load_dataset(dataset)[0].resolution
+    start = None if generator is None else open_start(generator, resolution)
+    trainer = Trainer(config, resolution, where, None if start is None else start.network)
+    if init and (fresh or not (folder / CHECKPOINT).is_file()):
+        trainer.begin_from(Path(init))
+    target = create_build(root, dataset)  # from here on nothing is refused any more
     with target.lock():
         if fresh:
             remove(folder)
         pixels, labels = load_split(target, "train")
-        start = None if generator is None else open_start(generator, pixels.shape[1])
         begun = {"init": init, "generator": start and start.sha256}
         key = digest_of({**asdict(config), "dataset": target.manifest.model_dump(mode="json"), **begun})
         with Progress("train-generator", config.images, "images") as progress:
@@ -79,16 +90,13 @@ def command(
                 progress.advance(images - progress.done, note)
 
             quality = train(
-                config,
+                trainer,
                 torch.from_numpy(pixels),
                 torch.from_numpy(labels),
                 len(target.reader.classes),
                 key=key,
                 folder=folder,
-                device=where,
                 on_progress=on_progress,
-                init=None if init is None else Path(init),
-                start=start,
             )
-        manifest = write_manifest(folder, target.manifest.name, pixels.shape[1], config, start)
+        manifest = write_manifest(folder, target.manifest.name, resolution, config, init, start)
     return show_summary({"generator": str(manifest), "grids": str(folder / "grids"), **quality}, as_json)

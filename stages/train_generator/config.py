@@ -15,20 +15,20 @@ class TrainGeneratorConfig:
         "network: `stylegan2`; or `stylegan1`, whose normalisation leaves global colour to the finest layers",
         choices=("stylegan2", "stylegan1"),
     )
-    images: int = option(320_000, "real images shown to the discriminator in all")
+    images: int = option(320_000, "real images shown to the discriminator in all", at_least=1)
     channels: str = option("", "feature channels from 4x4 up to the full resolution; empty: by resolution")
     discriminator_channels: str = option(
         "", "feature channels from the full resolution to 4x4; empty: by resolution"
     )
-    z_dim: int = option(64, "size of z and of w")
-    mapping_layers: int = option(4, "fully connected layers from z to w")
-    train_batch: int = option(32, "images in a training step")
-    learning_rate: float = option(0.0025, "Adam's step size for both networks")
+    z_dim: int = option(64, "size of z and of w", at_least=1)
+    mapping_layers: int = option(4, "fully connected layers from z to w", at_least=1)
+    train_batch: int = option(32, "images in a training step", at_least=2)
+    learning_rate: float = option(0.0025, "Adam's step size for both networks", at_least=0)
     decay_from: float = option(
         0.6, "share of the run after which the step size falls linearly to zero", at_least=0, at_most=0.99
     )
-    r1_gamma: float = option(0.3, "weight of the R1 gradient penalty")
-    r1_interval: int = option(16, "steps from one R1 penalty to the next")
+    r1_gamma: float = option(0.3, "weight of the R1 gradient penalty", at_least=0)
+    r1_interval: int = option(16, "steps from one R1 penalty to the next", at_least=1)
     style_mixing: float = option(
         0.9,
         "probability that an image is rendered from two w; 0 where mixed images would break a link between coarse "
@@ -49,9 +49,9 @@ class TrainGeneratorConfig:
         choices=("all", "colours"),
     )
     discriminator_first: int = option(
-        0, "images that the discriminator alone learns from at first, beside a trained --generator"
+        0, "images that the discriminator alone learns from at first, beside a trained --generator", at_least=0
     )
-    ema_half_life: int = option(10_000, "images after which an old weight counts half in the average")
+    ema_half_life: int = option(10_000, "images after which an old weight counts half in the average", at_least=1)
     augment: float = option(
         0.7,
         "probability that the discriminator sees an image (real or generated) turned, scaled and shifted",
@@ -62,9 +62,11 @@ class TrainGeneratorConfig:
         3, "how many of the finest layers the manifest declares free of the label; measure it", at_least=1
     )
     mirror: bool = option(False, "show half of the real images mirrored (faces yes, digits no)")
-    snapshot: int = option(10_000, "images from one checkpoint, sample grid and quality measure to the next")
+    snapshot: int = option(
+        10_000, "images from one checkpoint, sample grid and quality measure to the next", at_least=1
+    )
     judge_epochs: int = option(20, "epochs the judge of the quality is trained", at_least=1)
-    seed: int = option(0, "seed of everything random")
+    seed: int = option(0, "seed of everything random", at_least=0)
 
 
 def channel_counts(config: TrainGeneratorConfig, resolution: int) -> tuple[list[int], list[int]]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,12 +16,17 @@ from pipeline.classifiers.base import classify
 from pipeline.classifiers.judge import train_classifier
 from pipeline.classifiers.vgg5 import TruncatedVGG
 from pipeline.generators import Generator
+from pipeline.images import to_float
 from pipeline.seeds import torch_generator
+
+MOST = 10_000  # images that the judge learns from, and as many generated ones that it judges
+LARGEST = 64  # pixels of their sides
+BATCH = 128
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Measured on as many generated images as there are real ones.
+    """Measured on as many generated images as there are real ones, or MOST.
 
     confidence is the judge's mean top probability; frechet the distance of generated to real features;
     smallest_class_share the share of the rarest class among the generated, as the judge sees it.
@@ -38,11 +44,17 @@ class Quality:
 class Judge:
     """A classifier and the statistics of the real images' features."""
 
-    def __init__(self, images: Tensor, labels: Tensor, num_classes: int, seed: int, epochs: int):
-        """Train on images [N, 3, H, W] in [-1, 1] with labels [N]."""
-        self.num_classes, self.seed = num_classes, seed
+    def __init__(
+        self, pixels: Tensor, labels: Tensor, num_classes: int, seed: int, epochs: int, device: torch.device
+    ):
+        """Train on pixels uint8 [N, H, W, 3] with labels [N], or MOST of them."""
+        self.num_classes, self.seed, self.device = num_classes, seed, device
+        rows = torch.arange(len(pixels))
+        if len(pixels) > MOST:
+            rows = torch.randperm(len(pixels), generator=torch_generator(seed, "judged"))[:MOST]
+        images = torch.cat([shrunk(to_float(pixels[part].numpy()).to(device)) for part in rows.split(BATCH)])
         self.model: TruncatedVGG = train_classifier(
-            images, labels, num_classes, epochs=epochs, seed=seed, free_colours=True
+            images, labels[rows].to(device), num_classes, epochs=epochs, seed=seed, free_colours=True
         )
         self.count = len(images)
         self.real = statistics(self.features(images))
@@ -57,11 +69,14 @@ class Judge:
         return torch.cat([self.model.features(batch) for batch in images.split(256)])
 
     @torch.inference_mode()
-    def measure(self, generator: Generator, device: torch.device) -> Quality:
+    def measure(self, generator: Generator) -> Quality:
         """Judge images of z drawn from the seed."""
         z = torch.randn(self.count, generator.z_dim, generator=torch_generator(self.seed, "judge z"))
         images = torch.cat(
-            [generator.synthesize(generator.map(batch.to(device))).clamp(-1, 1) for batch in z.split(128)]
+            [
+                shrunk(generator.synthesize(generator.map(batch.to(self.device))).clamp(-1, 1))
+                for batch in z.split(BATCH)
+            ]
         )
         probabilities = classify(self.model, images)
         shares = torch.bincount(probabilities.argmax(dim=1), minlength=self.num_classes) / len(images)
@@ -70,6 +85,11 @@ class Judge:
             frechet=frechet_distance(statistics(self.features(images)), self.real),
             smallest_class_share=float(shares.min()),
         )
+
+
+def shrunk(images: Tensor) -> Tensor:
+    """Images [B, 3, H, W], averaged down to LARGEST where they are larger."""
+    return F.adaptive_avg_pool2d(images, LARGEST) if images.shape[-1] > LARGEST else images
 
 
 Statistics = tuple[NDArray[np.float64], NDArray[np.float64]]

@@ -1,6 +1,7 @@
 """The training run: step, measure, snapshot, go on after a kill."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,46 +14,39 @@ from torch import Tensor
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config import changed_options
 from pipeline.files import atomic_write, sha256_file, write_bytes
-from pipeline.images import grid, to_float, to_uint8
+from pipeline.images import grid, to_uint8
 from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import Judge
 from stages.train_generator.start import Start
 from stages.train_generator.training import Trainer
 
+CHECKPOINT = "checkpoint.safetensors"
+
 
 def train(
-    config: TrainGeneratorConfig,
+    trainer: Trainer,
     images: Tensor,
     labels: Tensor,
     num_classes: int,
     *,
     key: str,
     folder: Path,
-    device: torch.device,
     on_progress: Callable[[int, dict[str, float]], None],
-    init: Path | None = None,
-    start: Start | None = None,
 ) -> dict[str, Any]:
     """Train on images uint8 [N, H, W, 3]; return the quality of the generator at the end.
 
     Writes `checkpoint.safetensors`, `metrics.jsonl`, `grids/*.png` and `generator.safetensors` to `folder`,
-    and continues from the checkpoint that is there. `init` is a checkpoint of an earlier training to begin from,
-    `start` a generator without its discriminator.
+    and continues from the checkpoint that is there.
     """
-    trainer = Trainer(config, images.shape[1], device, None if start is None else start.network)
-    checkpoint = folder / "checkpoint.safetensors"
+    config, checkpoint = trainer.config, folder / CHECKPOINT
     metrics_path = folder / "metrics.jsonl"
     metrics: list[dict[str, Any]] = []
     if checkpoint.is_file():
         trainer.step = load_checkpoint(checkpoint, key, trainer.networks, trainer.optimizers)
         metrics = [json.loads(line) for line in metrics_path.read_text().splitlines()]
         metrics = [row for row in metrics if row["images"] <= trainer.images_seen]
-    elif init is not None:
-        load_checkpoint(init, None, trainer.networks, trainer.optimizers)
-    judge = Judge(
-        to_float(images.numpy()).to(device), labels.to(device), num_classes, config.seed, config.judge_epochs
-    )
+    judge = Judge(images, labels, num_classes, config.seed, config.judge_epochs, trainer.device)
 
     losses: dict[str, float] = {}
     while trainer.images_seen < config.images:
@@ -60,7 +54,7 @@ def train(
         on_progress(trainer.images_seen, losses)
         before = (trainer.step - 1) * config.train_batch // config.snapshot
         if trainer.images_seen // config.snapshot > before or trainer.images_seen >= config.images:
-            quality = judge.measure(trainer.G_ema, device)
+            quality = judge.measure(trainer.G_ema)
             metrics.append({"images": trainer.images_seen, **quality.as_dict(), **losses})
             save_generator(trainer, folder / "generator.safetensors")
             write_grid(trainer, folder / "grids" / f"{trainer.images_seen:08d}.png")
@@ -89,16 +83,23 @@ def write_grid(trainer: Trainer, path: Path) -> None:
 
 
 def write_manifest(
-    folder: Path, dataset: str, resolution: int, config: TrainGeneratorConfig, start: Start | None
+    folder: Path,
+    dataset: str,
+    resolution: int,
+    config: TrainGeneratorConfig,
+    init: str | None = None,
+    start: Start | None = None,
 ) -> Path:
     """Declare the trained generator, so that `--generator PATH` takes it; return the manifest's path."""
     import tomli_w
 
     weights = folder / "generator.safetensors"
     family, command = config.family, f"pipeline train-generator --dataset {dataset}"
+    if init is not None:
+        command = f"{command} --init {shlex.quote(init)}"
     if start is not None:
-        family, command = start.family, f"{command} --generator {start.name}"
-    content = {
+        family, command = start.family, f"{command} --generator {shlex.quote(start.spec)}"
+    content: dict[str, Any] = {
         "name": f"{Path(dataset).stem}-trained",
         "description": f"{family} trained on the training split of {dataset}",
         "family": family,
@@ -108,6 +109,8 @@ def write_manifest(
         "fine_layers": list(range(2 * resolution.bit_length() - 4))[-config.fine_layers :],
         "command": command + changed_options(config),
     }
+    if start is not None and start.conv_clamp is not None:
+        content["conv_clamp"] = start.conv_clamp
     path = folder / "generator.toml"
     write_bytes(path, tomli_w.dumps(content).encode())
     return path

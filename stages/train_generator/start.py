@@ -9,12 +9,13 @@ from stages.train_generator.training import StyleGAN
 
 @dataclass(frozen=True)
 class Start:
-    """A generator, the name it is declared under, its family and the digest of its weights."""
+    """A generator as it was named on the command line, and what its manifest says of it."""
 
     network: StyleGAN
-    name: str
+    spec: str
     family: str
     sha256: str
+    conv_clamp: float | None
 
 
 def open_start(name_or_path: str, resolution: int) -> Start:
@@ -35,4 +36,4 @@ def open_start(name_or_path: str, resolution: int) -> Start:
             f"generator '{name}' renders {network.resolution}x{network.resolution}, the dataset's images have "
             f"{resolution}x{resolution}: set 'resolution' in the dataset's manifest"
         )
-    return Start(network, name, loaded.manifest.family, loaded.sha256)
+    return Start(network, name_or_path, loaded.manifest.family, loaded.sha256, loaded.manifest.conv_clamp)

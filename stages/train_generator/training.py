@@ -5,12 +5,14 @@ Every random draw of a step comes from (seed, step), so that a resumed run repea
 
 import math
 from copy import deepcopy
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from pipeline.checkpoint import load_checkpoint
 from pipeline.devices import channels_last
 from pipeline.generators.stylegan1 import StyleGAN1
 from pipeline.generators.stylegan2 import StyleGAN2
@@ -60,6 +62,19 @@ class Trainer:
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """What a checkpoint holds of optimisers."""
         return {"opt_G": self.opt_G, "opt_D": self.opt_D}
+
+    def begin_from(self, checkpoint: Path) -> None:
+        """Take over the networks of an earlier training, and how its optimisers saw them.
+
+        Where `learn` leaves some weights of G out, its optimiser begins anew.
+
+        Raises:
+            BuildError: it is no checkpoint, or of networks of other sizes.
+        """
+        learned = dict(self.optimizers)
+        if self.config.learn != "all":
+            del learned["opt_G"]
+        load_checkpoint(checkpoint, None, self.networks, learned)
 
     @property
     def images_seen(self) -> int:

@@ -16,11 +16,13 @@ from stages.train_perceptual.config import TrainPerceptualConfig
 def command(dataset: str, build: str | None, as_json: bool, config: TrainPerceptualConfig) -> dict[str, Any]:
     """Train the small perceptual net on a dataset's training split, without labels.
 
-    Writes BUILD/perceptual: weights with a manifest. One image in ten is held out to measure it.
+    Writes BUILD/perceptual: weights with a manifest. One image in ten is held out to measure it. It takes minutes,
+    and begins anew when it was stopped.
 
     \b
         pipeline train-perceptual --dataset color-digits
-        pipeline invert --dataset color-digits --perceptual builds/color-digits/perceptual/perceptual.toml
+        pipeline invert --dataset color-digits --build builds/mine \\
+            --perceptual builds/color-digits/perceptual/perceptual.toml
     """
     from pathlib import Path
 
@@ -28,6 +30,7 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
     from safetensors.torch import save
 
     from pipeline.build import BUILDS, create_build
+    from pipeline.config import changed_options
     from pipeline.datasets.loading import load_split
     from pipeline.devices import use_one_thread
     from pipeline.files import sha256_file, write_bytes
@@ -53,7 +56,7 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
             "family": "small",
             "weights": weights.name,
             "sha256": sha256_file(weights),
-            "command": f"pipeline train-perceptual --dataset {dataset}",
+            "command": f"pipeline train-perceptual --dataset {dataset}{changed_options(config)}",
         }
         write_bytes(folder / "perceptual.toml", tomli_w.dumps(content).encode())
     return show_summary(

@@ -6,7 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
+from pipeline.classifiers.manifest import write_classifier
+from pipeline.classifiers.vgg5 import TruncatedVGG
 from tests.conftest import PIPELINE, Tiny, differing, run_pipeline, tree_digest
 from tests.faults.killing import ARRAYS, LIMIT, STEPS, kill_in_mid_run, wait_for_records
 
@@ -42,6 +45,27 @@ def test_an_interrupt_keeps_what_is_done(tmp_path: Path, tiny: Tiny, undisturbed
     assert "Traceback" not in err
     assert run_pipeline(*tiny.invert(build, limit=LIMIT, steps=STEPS)).code == 0
     assert differing(tree_digest(build, ARRAYS), undisturbed) == []
+
+
+def test_killed_attacks_end_with_the_same_bytes(tmp_path: Path, finished_build: Path) -> None:
+    build, classifier = tmp_path / "b", tmp_path / "c.toml"
+    subprocess.run(["cp", "-r", finished_build, build], check=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        network = TruncatedVGG(10, width=4)
+    write_classifier(tmp_path, "c", network, architecture="vgg5", num_classes=10, resolution=32, width=4)
+    augment = [
+        "augment", "--build", str(build), "--mode", "advmix", "--classifier", str(classifier), "--limit", "48",
+        "--variants", "2", "--chunk-size", "4", "--workers", "0",
+    ]  # fmt: skip
+    assert run_pipeline(*augment).code == 0
+    whole = tree_digest(build / "variants" / "advmix.zarr")
+    shutil.rmtree(build / "variants" / "advmix.zarr")
+    shutil.rmtree(build / ".ledger" / "augment" / "advmix")
+    kill_in_mid_run(augment, build, 3, "augment/advmix")
+    assert differing(tree_digest(build / "variants" / "advmix.zarr"), whole) != []
+    assert run_pipeline(*augment).code == 0
+    assert differing(tree_digest(build / "variants" / "advmix.zarr"), whole) == []
 
 
 def test_killed_shards_end_with_the_same_bytes(tmp_path: Path, tiny: Tiny, finished_build: Path) -> None:

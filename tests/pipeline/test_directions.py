@@ -9,7 +9,14 @@ import torch
 import zarr
 
 from pipeline.build import Build
-from pipeline.directions import Directions, edit, list_directions, read_directions, write_directions
+from pipeline.directions import (
+    Directions,
+    edit,
+    list_directions,
+    read_directions,
+    within_typical,
+    write_directions,
+)
 from pipeline.errors import BuildError, PipelineError
 from pipeline.files import atomic_folder
 
@@ -58,6 +65,17 @@ def test_irrelevant_edits_come_by_effect() -> None:
     assert judged.irrelevant() == [(1, (0, 1)), (0, (2, 3)), (1, (2, 3))]
     assert judged.irrelevant(most_flips=0.6)[0] == (0, (0, 1))
     assert judged.irrelevant(least_effect=0.4) == [(1, (0, 1)), (0, (2, 3))]
+
+
+@pytest.mark.parametrize(
+    ("place", "step", "end"),
+    [(0.5, 3, 1), (0.5, -3, -1), (1.9, -3, -1), (1.9, 1, 1.9), (-1.9, 9, 1), (0, 0.25, 0.25)],
+)
+def test_edits_end_within_the_typical_bound_and_lead_back_from_beyond_it(
+    place: float, step: float, end: float
+) -> None:
+    left = within_typical(torch.tensor(place), torch.tensor(float(step)), torch.tensor(1.0))
+    assert place + float(left) == pytest.approx(end)
 
 
 def test_without_a_classifier_the_fine_layers_count() -> None:

@@ -1,5 +1,6 @@
 """Variants: what changes, what stays, and on what each one depends."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from pipeline.seeds import normal_rows, seed_of
 from pipeline.store import read_rows
 from stages.augment.config import AugmentConfig, resolve
 from stages.augment.modes import MODES
-from stages.augment.modes.base import Context, Edit, Sources
+from stages.augment.modes.base import Context, Edit, Sources, draw_partners
 from stages.augment.setup import check_mode
 from stages.augment.stage import Augment
-from tests.conftest import Tiny, run_pipeline
+from tests.conftest import Tiny, differing, run_pipeline, tree_digest
 
 
 def context(tiny: Tiny, codes: Tensor, pool: list[int], config: AugmentConfig, **given: Any) -> Context:
@@ -90,6 +91,25 @@ def test_mix_takes_a_partner_s_fine_layers_and_never_its_own(tiny: Tiny, codes: 
     assert set(made.partner.tolist()) == set(range(6))
     assert torch.equal(made.w[:, :4], codes[rows][:, :4])
     assert torch.equal(made.w[:, 4:], codes[made.partner][:, 4:])
+
+
+def test_partners_are_drawn_evenly_among_all_others() -> None:
+    """As by listing the others for each, but without the list."""
+    pool, rows = torch.tensor([2, 3, 5, 7, 11]), torch.tensor([2, 5, 11, 6, 0]).repeat_interleave(200)
+    keys = [str(i) for i in range(len(rows))]
+    everything = Context(
+        map=Tensor.clone, render=lambda w, codes: w, z_dim=1, fine_layers=(), pool=pool, read_w=Tensor.clone,
+        read_codes=lambda r: None, read_labels=Tensor.clone, read_images=Tensor.clone, num_classes=2,
+        config=AugmentConfig(mode="mix"),
+    )  # fmt: skip
+    sources = Sources(torch.zeros(len(rows), 1, 1), rows, keys, rows, rows)
+    found = draw_partners(sources, everything, "mix partner")
+    for row, seed, partner in zip(rows, everything.seeds("mix partner", keys), found, strict=True):
+        others = pool[pool != row]
+        rng = torch.Generator().manual_seed(seed)
+        assert partner == others[torch.randint(len(others), (), generator=rng)]
+    alone = draw_partners(sources.at(torch.tensor([0])), replace(everything, pool=torch.tensor([2])), "mix partner")
+    assert alone.tolist() == [2]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -262,6 +282,19 @@ def test_bad_settings(finished_build: Path, extra: list[str], words: str) -> Non
     assert done.code == 2
     assert words in done.err
     assert "augment/other" not in open_build(finished_build).info()["stages"]
+
+
+@pytest.mark.parametrize(
+    "extra", [["--split", "validation"], ["--fine-layers", "9"], ["--classifier", "none.toml"]]
+)
+def test_nothing_is_deleted_for_a_command_that_is_refused(
+    finished_build: Path, copy_of: Callable[[Path], Path], extra: list[str]
+) -> None:
+    build = copy_of(finished_build)
+    before = tree_digest(build / "variants")
+    done = run_pipeline("augment", "--build", build, "--mode", "mix", "--fresh", *extra, "--workers", "0")
+    assert done.code == 2
+    assert differing(tree_digest(build / "variants"), before) == []
 
 
 def test_a_generator_that_wants_labels_cannot_be_given_random_z(finished_build: Path, tiny: Tiny) -> None:

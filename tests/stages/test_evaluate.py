@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.classifiers import load_classifier
@@ -187,6 +188,48 @@ def test_latent_attacks_want_latents(build: Path) -> None:
     done = run_pipeline("evaluate", "--build", build, *QUICK, "--shards", "slim+dmat")
     assert done.code == 2
     assert "has no latents, which +dmat needs" in done.err
+
+
+def test_what_one_row_lacks_is_told_before_any_is_trained_or_deleted(build: Path) -> None:
+    evaluate(build, "--shards", "nominal")
+    before = stamps(build / "evaluate")
+    slim = ("shard", "--build", build, "--variants", "none", "--name", "slim", "--no-latents", "--workers", "0")
+    assert run_pipeline(*slim).code == 0
+    refused = ["--shards", "nominal,slim", "--attacks", "om-pgd", *WEAK]
+    for extra in ([], ["--fresh"]):
+        done = run_pipeline("evaluate", "--build", build, *QUICK, "--seeds", "2", *refused, *extra)
+        assert done.code == 2
+        assert "'slim' has no latents" in done.err
+        assert stamps(build / "evaluate") == before
+    mistyped = run_pipeline("evaluate", "--build", build, *QUICK, "--shards", "slim", "--train-split", "trian")
+    assert mistyped.code == 2
+    assert "has no split 'trian'" in mistyped.err
+    evaluate(build, "--shards", "slim")
+
+
+def test_a_test_set_of_other_labels_is_refused(build: Path) -> None:
+    done = run_pipeline("shard", "--build", build, "--variants", "none", "--name", "odd", "--workers", "0")
+    assert done.code == 0, done.err
+    for path in (build / "shards" / "odd" / "parquet").glob("test-*"):
+        table = pq.read_table(path)
+        metadata = {
+            **table.schema.metadata,
+            b"huggingface": table.schema.metadata[b"huggingface"].replace(b'"3"', b'"x"'),
+        }
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+    done = run_pipeline("evaluate", "--build", build, *QUICK, "--shards", "nominal", "--test-set", "odd")
+    assert done.code == 2
+    assert "name a --test-set of the same labels" in done.err
+
+
+def test_training_in_the_latent_space_wants_images_that_w_renders(build: Path) -> None:
+    made = run_pipeline("augment", "--build", build, "--mode", "mixi", "--limit", "8", "--workers", "0")
+    assert made.code == 0, made.err
+    done = run_pipeline("shard", "--build", build, "--variants", "mixi", "--workers", "0")
+    assert done.code == 0, done.err
+    done = run_pipeline("evaluate", "--build", build, *QUICK, "--shards", "mixi+om-at")
+    assert done.code == 2
+    assert "has variants (mixi) that no w+ renders" in done.err
 
 
 def test_training_on_both_manifolds(build: Path) -> None:

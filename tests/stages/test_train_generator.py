@@ -16,7 +16,7 @@ from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import frechet_distance, statistics
 from stages.train_generator.start import open_start
 from stages.train_generator.training import Trainer, augment, colour_transport
-from tests.conftest import Finished, Tiny, run_pipeline
+from tests.conftest import Finished, Tiny, differing, run_pipeline, tree_digest
 
 SMALL = TrainGeneratorConfig(
     images=96,
@@ -35,6 +35,15 @@ def train(dataset: Path, build: Path, images: int, *extra: str) -> Finished:
         "--train-batch", "8", "--channels", "8,8,8,8", "--discriminator-channels", "4,4,8,8", "--z-dim", "8",
         "--threads", "1", "--judge-epochs", "1", *extra,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build with a trained generator, and a file that is none."""
+    build = tmp_path_factory.mktemp("trained") / "b"
+    assert train(few_digits, build, 32).code == 0
+    (build / "generator" / "text").write_text("no tensors")
+    return build
 
 
 @pytest.mark.slow
@@ -143,14 +152,54 @@ def test_a_training_begins_from_a_generator(few_digits: Path, tmp_path: Path) ->
     [
         (["--learn", "colours"], "name one with --generator"),
         (["--generator", "color-digits-stylegan1", "--init", "some"], "not from both"),
+        (["--generator", "nosuch"], "nosuch"),
+        (["--init", "nosuch.safetensors"], "there is no checkpoint at nosuch.safetensors"),
+        (["--init", "{folder}/text"], "is not a checkpoint, or damaged"),
+        (["--init", "{folder}/generator.safetensors"], "holds weights alone, not a checkpoint"),
+        (["--init", "{folder}/checkpoint.safetensors", "--z-dim", "9"], "holds other networks"),
+        (["--init", "{folder}/checkpoint.safetensors", "--family", "stylegan1"], "holds other networks"),
+        (["--channels", "8,8"], "32x32 images need 4 numbers"),
+        (["--snapshot", "0"], "--snapshot 0: must be at least 1"),
+        (["--r1-interval", "0"], "--r1-interval 0: must be at least 1"),
+        (["--learning-rate", "-1"], "--learning-rate -1.0: must be at least 0"),
     ],
 )
 def test_what_a_training_cannot_begin_from(
-    few_digits: Path, tmp_path: Path, extra: list[str], message: str
+    few_digits: Path, tmp_path: Path, trained: Path, extra: list[str], message: str
 ) -> None:
+    """It is said before a build is begun, and before --fresh deletes one."""
+    extra = [word.format(folder=trained / "generator") for word in extra]
     refused = train(few_digits, tmp_path / "b", 32, *extra)
     assert refused.code == 2
     assert message in refused.err
+    assert not (tmp_path / "b").exists()
+    before = tree_digest(trained)
+    assert train(few_digits, trained, 32, "--fresh", *extra).code == 2
+    assert differing(tree_digest(trained), before) == []
+
+
+def test_a_training_does_not_begin_from_what_it_writes_over(few_digits: Path, trained: Path) -> None:
+    for flag, file in (("--init", "checkpoint.safetensors"), ("--generator", "generator.toml")):
+        done = train(few_digits, trained, 64, "--fresh", flag, str(trained / "generator" / file))
+        assert done.code == 2
+        assert "lies where this training writes to: name another --build" in done.err
+
+
+@pytest.mark.parametrize("learn", ["all", "colours"])
+def test_a_training_begins_from_a_checkpoint(few_digits: Path, trained: Path, tmp_path: Path, learn: str) -> None:
+    checkpoint = trained / "generator" / "checkpoint.safetensors"
+    config = replace(SMALL, learn=learn)
+    trainer = Trainer(config, 32, torch.device("cpu"))
+    trainer.begin_from(checkpoint)
+    moments = trainer.opt_G.state_dict()["state"]
+    assert bool(moments) == (learn == "all")
+    trainer.train_step(torch.randint(0, 256, (16, 32, 32, 3), dtype=torch.uint8))
+    extra = ["--init", str(checkpoint), "--learn", learn, "--mirror", "--json"]
+    done = train(few_digits, tmp_path / "b", 32, *extra)
+    assert done.code == 0, done.err
+    command = open_generator(done.json["generator"]).manifest.command
+    assert f"--init {checkpoint} " in command
+    assert command.endswith(" --mirror --snapshot 32 --judge-epochs 1")
 
 
 def test_a_generator_of_another_size_or_kind_is_refused(tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ class Sources:
             self.w[places], self.rows[places], keys, self.labels[places], self.numbers[places], self.codes(places)
         )
 
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """Places of one variant of each sample [S], and which of these samples each variant is of [B]."""
+        rows, back = torch.unique(self.rows, return_inverse=True)
+        return torch.stack([torch.nonzero(back == i)[0, 0] for i in range(len(rows))]), back
+
     def codes(self, places: Tensor) -> Composition | None:
         """The codes of some of them."""
         return None if self.composition is None else self.composition.rows(places.to(self.w.device))
@@ -79,7 +84,7 @@ class Context:
         map: z [B, z_dim] to w+ [B, num_ws, w_dim].
         render: w+ and the codes that belong to it to images [B, 3, H, W] about [-1, 1].
         fine_layers: layers that do not carry the label.
-        pool: rows of all samples that may be a partner, [P].
+        pool: rows of all samples that may be a partner, [P], ascending.
         read_w: rows [B] to their w+ [B, num_ws, w_dim].
         read_codes: rows [B] to the codes that belong to it, if there are any.
         read_labels: rows [B] to their labels [B].
@@ -148,8 +153,8 @@ def draw_partners(sources: Sources, context: Context, purpose: str) -> Tensor:
     chosen = []
     for row, seed in zip(sources.rows.tolist(), context.seeds(purpose, sources.keys), strict=True):
         rng = torch.Generator().manual_seed(seed)
-        others = context.pool[context.pool != row]
-        if len(others) == 0:
-            others = context.pool
-        chosen.append(others[torch.randint(len(others), (), generator=rng)])
+        own = int(torch.searchsorted(context.pool, row))
+        others = len(context.pool) - int(own < len(context.pool) and context.pool[own] == row)
+        place = int(torch.randint(max(1, others), (), generator=rng))
+        chosen.append(context.pool[place + (0 < others < len(context.pool) and place >= own)])
     return torch.stack(chosen)

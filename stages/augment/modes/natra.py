@@ -4,14 +4,14 @@ An edit is a direction u and a range of layers j-k: D(u, j-k) adds r deviation(u
 edits are attacked together, in the l-infinity ball; `direction` and the layers tell which edit went furthest.
 Adaptive Perturbation Tuning (eq. 13) widens the radius by rho until the classifier is fooled: epsilon_i is the
 radius that it withstood. Label smoothing follows it, alpha = c epsilon_i (section 3.4.3). A sample that the
-classifier gets wrong anyway has epsilon_i = 0, and a hard label.
+classifier gets wrong without any edit withstands nothing: its epsilon_i is 0, its label hard.
 """
 
 import torch
 from torch import Tensor
 
 from pipeline.attacks.ascent import Outcome
-from stages.augment.attacks import attacked
+from stages.augment.attacks import attacked, wrong_unchanged
 from stages.augment.edits import EditAttack
 from stages.augment.modes.base import Context, Sources, Variants, no_partner
 from stages.augment.soft_labels import smoothed_labels
@@ -26,13 +26,14 @@ class NaTra:
         """Attack each variant along its edits."""
         attack = EditAttack(sources, context, self.adaptive)
         outcome = attacked(sources, context, attack)
-        w = attack.edited(outcome.x, torch.arange(len(sources), device=sources.w.device))
+        everyone = torch.arange(len(sources), device=sources.w.device)
+        w = attack.edited(outcome.x, everyone)
         epsilon = self.epsilon(attack, outcome)
         columns = {
             "epsilon": epsilon,
             "restarts": outcome.spent,
         }
-        furthest = outcome.x.abs().argmax(dim=1).cpu()
+        furthest = attack.moves(outcome.x, everyone).abs().amax(dim=2).argmax(dim=1).cpu()
         for name in ("direction", "first_layer", "last_layer"):
             columns[name] = torch.tensor([getattr(edit, name) for edit in context.edits])[furthest]
         if context.config.smoothing > 0:
@@ -46,7 +47,8 @@ class NaTra:
 
     def epsilon(self, attack: EditAttack, outcome: Outcome) -> Tensor:
         """epsilon_i [B]."""
-        return attack.kept_epsilon(outcome)
+        wrong = wrong_unchanged(attack.sources, attack.context)
+        return torch.where(wrong, 0.0, attack.kept_epsilon(outcome))
 
 
 class NaTraOA(NaTra):

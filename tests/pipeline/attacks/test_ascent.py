@@ -1,6 +1,6 @@
 """Ascent in slots: what is climbed, when it stops, and that neighbours do not matter."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -99,6 +99,21 @@ def test_a_variant_without_a_finite_loss_is_told_and_the_rest_goes_on() -> None:
     outcome = run(Plain(torch.tensor([[torch.nan, 0.0], [-5.0, -5.0]])), slots=2)
     assert not torch.isfinite(outcome.x[0]).all()
     torch.testing.assert_close(outcome.x[1], torch.full((2,), -5 + RADIUS))
+
+
+def test_an_attempt_without_a_finite_loss_is_not_the_last() -> None:
+    attack = Plain(torch.tensor([[-1.0, -1.0]]), attempts=3, offset=0.9)
+    begin = attack.begin
+
+    def broken(items: Tensor, attempts: list[int]) -> Start:
+        start = begin(items, attempts)
+        lost = torch.tensor([attempt == 1 for attempt in attempts])
+        return replace(start, x=torch.where(lost[:, None], torch.nan, start.x))
+
+    attack.begin = broken  # type: ignore[method-assign]
+    outcome = run(attack)
+    assert outcome.fooled.tolist() == [True]
+    assert outcome.attempt.tolist() == [2]  # the first does not reach the border, the second is lost
 
 
 def test_what_is_climbed_is_the_cross_entropy_and_does_not_vanish() -> None:

@@ -12,10 +12,9 @@ from safetensors.torch import save_file
 
 from pipeline.classifiers import LoadedClassifier, load_classifier
 from pipeline.classifiers.architectures import build_network
-from pipeline.classifiers.loading import _load
+from pipeline.classifiers.loading import _load, absolute_spec
 from pipeline.classifiers.manifest import write_classifier
 from pipeline.errors import ManifestError, PipelineError, WeightsError
-from pipeline.files import sha256_file
 
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
@@ -54,8 +53,31 @@ def test_a_manifest_round_trip(manifest: Path, network: torch.nn.Module) -> None
     loaded = load_classifier(str(manifest), 5, 32)
     check(loaded, network(IMAGES).detach())
     assert (loaded.name, loaded.num_classes) == ("mine", 5)
-    assert loaded.sha256 == sha256_file(manifest.with_suffix(".safetensors"))
     assert load_classifier(str(manifest), 5, 32) is loaded
+
+
+def test_the_same_weights_in_another_network_are_another_classifier(manifest: Path) -> None:
+    before = load_classifier(str(manifest), 5, 32).sha256
+    manifest.write_text(manifest.read_text().replace("input_size = 16", "input_size = 24"))
+    assert load_classifier(str(manifest), 5, 32).sha256 != before
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("a/b.toml", "{here}/a/b.toml"),
+        ("mod.sub:make@w/x.safetensors", "mod.sub:make@{here}/w/x.safetensors"),
+        ("timm:resnet18@/x.safetensors", "timm:resnet18@/x.safetensors"),
+        ("trusted:p.pt2", "trusted:{here}/p.pt2"),
+        ("", ""),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_workers_elsewhere_find_the_file_of_a_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_spec(spec) == expected.format(here=tmp_path)
 
 
 def test_what_has_changed_is_read_anew(manifest: Path, network: torch.nn.Module) -> None:

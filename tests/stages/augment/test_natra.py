@@ -1,5 +1,6 @@
 """NaTra: edits, the adaptive radius (eq. 13) and the labels that follow it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,13 @@ def test_what_was_wrong_already_counts_as_fooled_at_once_and_keeps_a_hard_label(
     assert made.columns["soft_label"].tolist() == [[1, 0, 0]]
 
 
+def test_what_is_wrong_without_an_edit_has_withstood_nothing_wherever_the_attack_began() -> None:
+    made = natra([-0.01] * 50, step_size=0.001)  # half of the random starts are right, and stay so
+    assert (made.columns["restarts"] > 1).any()
+    assert made.columns["epsilon"].unique().tolist() == [0]
+    assert (made.columns["soft_label"][:, 0] == 1).all()
+
+
 def test_edits_move_their_layers_by_deviations_along_their_axes() -> None:
     made = natra([99.0], attack_steps=8)
     torch.testing.assert_close(made.w[0, :, :2], torch.tensor([[4.0, 0.0], [4.0, 2.0]]))  # 2 deviations of each
@@ -77,6 +85,14 @@ def test_an_edit_stops_at_the_typical_bound() -> None:
     edits = (Edit(0, 0, 1, torch.tensor([1.0, 0.0, 0.0]), 2.0, mean=0.5, typical=1.0),)
     made = natra([99.0], edits=edits, attack_steps=8)
     torch.testing.assert_close(made.w[0, :, 0], torch.full((2,), 2 * (0.5 + 1.0)))  # the mean and 1 deviation
+
+
+def test_the_edit_that_went_furthest_is_so_within_the_bound() -> None:
+    """The first edit, of two layers, is told to go as far as the second, but stands at its bound already."""
+    first = replace(EDITS[0], mean=-1.0, typical=1.0)
+    made = natra([99.0], edits=(first, EDITS[1]), attack_steps=8)
+    assert made.w[0, :, 0].tolist() == [0, 0]
+    assert int(made.columns["direction"]) == 4
 
 
 def test_without_adaptive_tuning_every_radius_is_the_same_and_around_a_random_edit() -> None:

@@ -22,10 +22,10 @@ from pipeline.errors import PipelineError
 from pipeline.generators import load_generator, open_generator
 from pipeline.images import to_float, to_uint8
 from pipeline.store import open_group
-from stages.augment.config import AugmentConfig
+from stages.augment.config import AugmentConfig, resolve
 from stages.augment.measure import measure
 from stages.augment.modes.base import Context, Sources, Variants
-from stages.augment.setup import as_displayed
+from stages.augment.setup import make_context
 from stages.shard.config import ShardConfig
 from stages.shard.stage import Shard
 from tests.conftest import Tiny, run_pipeline
@@ -56,7 +56,12 @@ def build(finished_build: Path, tiny: Tiny, classifier: Path, tmp_path_factory: 
         ones * np.nan, loaded.sha256, fine_layers=(4, 5, 6, 7),
     )  # fmt: skip
     write_directions(open_build(target), directions)
-    for mode, extra in (("natra", ["--directions", "given"]), ("adv", []), ("mixi", []), ("advmix", [])):
+    for mode, extra in (
+        ("natra", ["--directions", "given"]),
+        ("adv", []),
+        ("mixi", ["--beta", "1"]),
+        ("advmix", []),
+    ):
         augment(target, mode, "--classifier", classifier, *extra)
     return target
 
@@ -101,12 +106,62 @@ def test_what_is_told_is_that_of_the_image_shown(build: Path, classifier: Path, 
     assert (moved.min() > 0) == moves
 
 
-def test_an_attack_sees_pixels_as_they_are_stored() -> None:
-    seen = []
-    classify = as_displayed(torch.nn.Identity())
-    beyond = torch.tensor([-3.0, 0.5, 2.0])
-    seen.append(classify(beyond).tolist())
-    assert seen == [[-1.0, 0.5, 1.0]]
+def test_an_attack_sees_pixels_as_they_are_stored(build: Path, classifier: Path) -> None:
+    opened = open_build(build)
+    config = resolve(AugmentConfig(mode="adv", classifier=str(classifier)))
+    context = make_context(
+        opened, config, opened.variants("adv").attrs["generator"], (7,), np.arange(4), 4, torch.device("cpu")
+    )
+    assert context.classify is not None
+    images = 3 * torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    network = load_classifier(str(classifier), 10, 32).network
+    assert torch.equal(context.classify(images), network(images.clamp(-1, 1)))
+    assert not torch.equal(context.classify(images), network(images))
+
+
+def test_a_source_that_is_wrong_already_is_told(build: Path, classifier: Path) -> None:
+    latents: Any = open_group(build / "latents.zarr")["w"]
+    told = read(build, "advmix", "source", "label", "valid", "source_fooled")
+    rows = np.flatnonzero(told["valid"])
+    generator = load_generator(str(open_build(build).variants("advmix").attrs["generator"]))
+    images = to_float(to_uint8(generator.synthesize(torch.tensor(latents[:][told["source"][rows]]))))
+    wrong = load_classifier(str(classifier), 10, 32).network(images).argmax(dim=1).numpy() != told["label"][rows]
+    assert 0 < wrong.sum() < len(wrong)
+    assert (told["source_fooled"][rows] != wrong).sum() <= 1  # to the rounding of a pixel
+
+
+def test_a_mixup_fools_where_another_class_than_its_larger_part_is_named(build: Path, classifier: Path) -> None:
+    told = read(build, "mixi", "image", "soft_label", "label", "valid", "fooled")
+    rows = np.flatnonzero(told["valid"])
+    larger = told["soft_label"][rows].argmax(axis=1)
+    assert (larger != told["label"][rows]).any()
+    answers = load_classifier(str(classifier), 10, 32).network(to_float(told["image"][rows])).argmax(dim=1)
+    np.testing.assert_array_equal(told["fooled"][rows] == 1, answers.numpy() != larger)
+
+
+def test_a_source_that_cannot_be_read_any_more_is_a_failure_of_its_own(
+    few_digits: Path, tiny: Tiny, classifier: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(few_digits.parent, tmp_path / "few")
+    dataset, build = tmp_path / "few" / few_digits.name, tmp_path / "b"
+    invert = ["invert", "--dataset", dataset, "--build", build, *tiny.networks, "--steps", "1", "--workers", "0"]
+    assert run_pipeline(*invert).code == 0
+    lost = open_build(build).samples().query("split == 'train'").iloc[3]
+    (tmp_path / "few" / "images" / lost["source"]).write_bytes(b"")
+    done = run_pipeline("augment", "--build", build, "--mode", "adv", "--variants", "2", "--classifier", classifier,
+                        "--workers", "0", "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    assert (done.json["failed"], done.json["valid"]) == (2, 98)
+    assert read(build, "adv", "valid")["valid"].tolist() == [1] * 6 + [0] * 2 + [1] * 16
+
+
+def test_no_layers_are_told_of_sets_that_replace_none(build: Path) -> None:
+    told = {name: "fine_layers" in open_build(build).variants(name).attrs for name in ("advmix", "natra", "adv")}
+    assert told == {"advmix": True, "natra": False, "adv": False}
+    assert run_pipeline("report", "--build", build).code == 0
+    page = (build / "report" / "index.html").read_text()
+    assert "advmix, layers 4, 5, 6, 7<br>" in page
+    assert "natra<br>" in page
 
 
 def test_an_image_that_is_not_finite_does_not_count(tiny: Tiny) -> None:

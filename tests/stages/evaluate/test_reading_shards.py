@@ -1,6 +1,7 @@
 """Splits are read from Parquet and from tars alike."""
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from pipeline.errors import PipelineError
 from pipeline.images import encode_png
 from stages.evaluate import reading
+from stages.evaluate.formats import split_files
 from stages.evaluate.reading import Samples, read_split
 
 
@@ -90,6 +92,14 @@ def handmade(folder: Path, soft: list[list[float] | None], variants: list[int]) 
 def test_soft_labels_where_a_sample_has_one(tmp_path: Path) -> None:
     samples = read_split(handmade(tmp_path, [[0.5, 0.25, 0.25], [], None], [0, -1, -1]), "train", "")
     assert samples.targets().tolist() == [[0.5, 0.25, 0.25], [0, 1, 0], [0, 0, 1]]
+
+
+def test_splits_that_begin_alike_are_kept_apart(tmp_path: Path) -> None:
+    handmade(tmp_path, [[], []], [-1, -1])
+    folder = tmp_path / "parquet"
+    shutil.copy(folder / "train-00000-of-00001.parquet", folder / "train-held-00000-of-00001.parquet")
+    assert [path.name for path in split_files(tmp_path, "train")] == ["train-00000-of-00001.parquet"]
+    assert [path.name for path in split_files(tmp_path, "train-held")] == ["train-held-00000-of-00001.parquet"]
 
 
 def test_variants_alone_are_no_test_samples(tmp_path: Path) -> None:

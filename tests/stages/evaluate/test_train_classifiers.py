@@ -43,7 +43,7 @@ def test_it_learns_what_tells_the_classes_apart(recipe: str) -> None:
 
 
 def test_a_training_that_diverges_is_told() -> None:
-    with pytest.raises(PipelineError, match="the training of seed 0 has diverged: lower --learning-rate 1e"):
+    with pytest.raises(PipelineError, match="the training of seed 0 has diverged: begin again with --fresh"):
         train(two_colours(), 16, replace(CONFIG, learning_rate=1e30), RECIPES["plain"].recipe, 0, CPU)
 
 
