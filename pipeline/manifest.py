@@ -27,7 +27,7 @@ class Manifest(BaseModel):
 class DatasetManifest(Manifest):
     """A dataset: how its files are laid out and which generator is meant for it."""
 
-    format: str = Field(description="on-disk layout, one of those `pipeline datasets` lists")
+    format: str = Field(description="on-disk layout, one of those that docs/datasets.md lists")
     resolution: int = Field(description="images are delivered as resolution x resolution pixels", ge=4)
     classes: tuple[str, ...] = Field(default=(), description="class names in the order of the labels")
     generator: str | None = Field(default=None, description="generator manifest to invert into")

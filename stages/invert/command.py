@@ -34,7 +34,7 @@ def command(
 
     \b
         pipeline invert --dataset color-digits
-        pipeline invert --dataset color-digits --limit 64 --method algorithm1 --build /tmp/try
+        pipeline invert --dataset color-digits --limit 64 --method algorithm1 --build builds/few-algorithm1
     """
     from dataclasses import replace
 

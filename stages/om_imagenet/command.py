@@ -42,8 +42,8 @@ def command(
 
     \b
         pipeline build-om-imagenet --dry-run
-        pipeline build-om-imagenet --dataset color-digits
-        pipeline build-om-imagenet --dataset color-digits --format webdataset,dmat --train
+        pipeline build-om-imagenet --dataset color-digits --build builds/om
+        pipeline build-om-imagenet --dataset mine.toml --format webdataset,dmat --train
     """
     from pathlib import Path
 

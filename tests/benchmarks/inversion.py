@@ -124,6 +124,6 @@ def draw_curves(batch: list[Point]) -> None:
         axis.set(xscale="log", xlabel="seconds an image, one core", title=title)
         axis.grid(alpha=0.3)
     axes[1].set_yscale("log")
-    axes[0].legend(fontsize=8)
+    figure.legend(handles=axes[0].lines, loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(PLOT, dpi=110)
     pyplot.close(figure)

@@ -64,7 +64,7 @@ def test_killed_attacks_end_with_the_same_bytes(tmp_path: Path, finished_build: 
     shutil.rmtree(build / ".ledger" / "augment" / "advmix")
     kill_in_mid_run(augment, build, 3, "augment/advmix")
     assert differing(tree_digest(build / "variants" / "advmix.zarr"), whole) != []
-    assert run_pipeline(*augment).code == 0
+    assert run_pipeline(*augment[:-1], "2").code == 0  # on two workers
     assert differing(tree_digest(build / "variants" / "advmix.zarr"), whole) == []
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from pipeline.attacks.mix import typical
 from pipeline.build import open_build
 from pipeline.classifiers.vgg5 import TruncatedVGG
+from pipeline.composition import Composition, channels_after, render, rows_read
 from pipeline.errors import PipelineError
 from pipeline.generators import open_generator
 from pipeline.generators.layers import replace_layers
@@ -31,7 +32,7 @@ def context(tiny: Tiny, codes: Tensor, pool: list[int], config: AugmentConfig, *
     network = open_generator(str(tiny.generator)).network
     return Context(
         map=network.map,
-        render=lambda w, codes: network.synthesize(w),
+        render=lambda w, codes: render(network, w, codes),
         read_codes=lambda rows: None,
         z_dim=network.z_dim,
         fine_layers=(4, 5, 6, 7),
@@ -112,13 +113,32 @@ def test_partners_are_drawn_evenly_among_all_others() -> None:
     assert alone.tolist() == [2]
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_variant_depends_on_its_key_alone(tiny: Tiny, codes: Tensor, mode: str) -> None:
+def several_codes(tiny: Tiny, codes: Tensor, count: int = 2) -> Composition:
+    """Codes around each w, composed at layer 3."""
+    network, rng = open_generator(str(tiny.generator)).network, torch.Generator().manual_seed(1)
+    layer, base = 3, codes[:, : rows_read(network, 3)]
+    spread = torch.randn(len(base), count, *base.shape[1:], generator=rng)
+    alpha = torch.rand(len(base), count, channels_after(network, layer), generator=rng)
+    return Composition(layer, base[:, None] + spread, alpha, base)
+
+
+@pytest.mark.parametrize(
+    ("mode", "composed"),
+    [*((mode, False) for mode in MODES), *((mode, True) for mode, entry in MODES.items() if entry.attacks)],
+)
+def test_a_variant_depends_on_its_key_alone(tiny: Tiny, codes: Tensor, mode: str, composed: bool) -> None:
     keys = [f"k/{i}" for i in range(6)]
     everything = sources_of(codes, torch.arange(6), keys)
+    if composed:
+        plain = MODES[mode].load()(everything, attackable(tiny, codes, mode))
+        everything = replace(everything, composition=several_codes(tiny, codes))
     together = MODES[mode].load()(everything, attackable(tiny, codes, mode))
     crowded = MODES[mode].load()(everything, attackable(tiny, codes, mode, slots=2))
     alone = MODES[mode].load()(everything.at(torch.tensor([4])), attackable(tiny, codes, mode))
+    if composed and mode != "adv":  # the codes are part of what is attacked
+        assert not torch.equal(together.w, plain.w) or not torch.equal(
+            together.columns["restarts"], plain.columns["restarts"]
+        )
     for other, place in ((crowded, 4), (alone, 0)):
         assert_same(together.w[4], other.w[place])
         if together.images is not None and other.images is not None:
