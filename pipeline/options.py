@@ -44,7 +44,11 @@ RUN_OPTIONS = (
         help="Processes on this machine; 0 computes in this one.  [default: one for each core or GPU]",
     ),
     click.option("--scheduler", help="Use the running Dask cluster at this address instead."),
-    click.option("--batch-size", type=click.IntRange(min=1), help="Images computed at once.  [default: by their size and the memory]"),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        help="Images computed at once.  [default: by their size and the memory]",
+    ),
     click.option("--fresh", is_flag=True, help="Start this stage over."),
     click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object."),
 )
