@@ -33,7 +33,8 @@ class NaTra:
             "epsilon": epsilon,
             "restarts": outcome.spent,
         }
-        furthest = attack.moves(outcome.x, everyone).abs().amax(dim=2).argmax(dim=1).cpu()
+        reached = attack.moves(outcome.x, everyone).abs().amax(dim=2).round(decimals=3)  # many share a bound
+        furthest = reached.argmax(dim=1).cpu()
         for name in ("direction", "first_layer", "last_layer"):
             columns[name] = torch.tensor([getattr(edit, name) for edit in context.edits])[furthest]
         if context.config.smoothing > 0:
