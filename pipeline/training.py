@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.errors import PipelineError
 
 Losses = dict[str, float]
 
@@ -54,6 +55,13 @@ def run_steps(
         on_progress(trainer.step, losses)
         if trainer.step % snapshot == 0 or trainer.step == steps:
             save_checkpoint(checkpoint, key, trainer.step, trainer.networks, trainer.optimizers)
+
+
+def check_begun_elsewhere(folder: Path, **files: str | None) -> None:
+    """Raise PipelineError if what an option names, to begin from, lies where the training itself writes to."""
+    for option, file in files.items():
+        if file and Path(file).resolve().is_relative_to(folder.resolve()):
+            raise PipelineError(f"--{option} {file} lies where this training writes to: name another --build")
 
 
 def blend(average: nn.Module, network: nn.Module, share: float) -> None:

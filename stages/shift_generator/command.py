@@ -52,6 +52,7 @@ def command(
 
     from pipeline.build import BUILDS, create_build
     from pipeline.config import digest_of
+    from pipeline.datasets import load_dataset
     from pipeline.datasets.loading import load_split
     from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
     from pipeline.encoders import open_encoder
@@ -60,15 +61,17 @@ def command(
     from pipeline.generators import open_generator
     from pipeline.perceptual import load_perceptual, perceptual_digest
     from pipeline.progress import Progress
-    from pipeline.training import run_steps
+    from pipeline.training import check_begun_elsewhere, run_steps
     from stages.shift_generator.outputs import write_shifted
     from stages.shift_generator.training import Trainer
 
     where = resolve_device(device)
     torch.set_num_threads(threads or cpu_count())
     keep_freed_memory()
-    target = create_build(Path(build) if build else BUILDS / Path(dataset).stem, dataset)
-    manifest = target.manifest
+    root = (Path(build) if build else BUILDS / Path(dataset).stem).resolve()
+    folder = root / "shifted"
+    check_begun_elsewhere(folder, generator=generator, encoder=encoder)
+    manifest = load_dataset(dataset)[0]
     names = {
         "generator": generator or manifest.generator,
         "encoder": encoder or manifest.encoder,
@@ -80,11 +83,12 @@ def command(
             raise ManifestError(f"dataset '{manifest.name}' names no {kind}: pass --{kind} NAME{advice}")
     generator, encoder, perceptual = (str(name) for name in names.values())
     loaded, frozen = open_generator(generator, where.type), open_encoder(encoder, generator, where.type)
-    folder = target.root / "shifted"
+    trainer = Trainer(config, loaded.network, frozen, load_perceptual(perceptual, where.type), where)
+    target = create_build(root, dataset)  # not before all that can be refused has been
     with target.lock():
+        images = torch.from_numpy(load_split(target, "train")[0])
         if fresh:
             remove(folder)
-        trainer = Trainer(config, loaded.network, frozen, load_perceptual(perceptual, where.type), where)
         key = digest_of(
             {
                 **asdict(config),
@@ -102,7 +106,7 @@ def command(
 
             run_steps(
                 trainer,
-                torch.from_numpy(load_split(target, "train")[0]),
+                images,
                 steps=config.steps,
                 snapshot=config.snapshot,
                 checkpoint=folder / "checkpoint.safetensors",

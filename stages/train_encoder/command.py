@@ -50,6 +50,7 @@ def command(
 
     from pipeline.build import BUILDS, create_build
     from pipeline.config import digest_of
+    from pipeline.datasets import load_dataset
     from pipeline.datasets.loading import load_split
     from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
     from pipeline.encoders import read_encoder
@@ -58,29 +59,34 @@ def command(
     from pipeline.generators import open_generator
     from pipeline.perceptual import load_perceptual, perceptual_digest
     from pipeline.progress import Progress
-    from pipeline.training import run_steps
+    from pipeline.training import check_begun_elsewhere, run_steps
     from stages.train_encoder.outputs import write_encoder
     from stages.train_encoder.training import Trainer
 
     where = resolve_device(device)
     torch.set_num_threads(threads or cpu_count())
     keep_freed_memory()
-    target = create_build(Path(build) if build else BUILDS / Path(dataset).stem, dataset)
-    generator, perceptual = generator or target.manifest.generator, perceptual or target.manifest.perceptual
+    root = (Path(build) if build else BUILDS / Path(dataset).stem).resolve()
+    folder = root / "encoder"
+    check_begun_elsewhere(folder, init=init)
+    manifest = load_dataset(dataset)[0]
+    generator, perceptual = generator or manifest.generator, perceptual or manifest.perceptual
     if generator is None or perceptual is None:
         missing = "generator" if generator is None else "perceptual"
-        raise ManifestError(f"dataset '{target.manifest.name}' names no {missing}: pass --{missing} NAME")
+        raise ManifestError(f"dataset '{manifest.name}' names no {missing}: pass --{missing} NAME")
     loaded = open_generator(generator, where.type)
-    folder = target.root / "encoder"
+    if manifest.resolution != loaded.network.resolution:
+        raise ManifestError(
+            f"dataset '{manifest.name}' delivers {manifest.resolution}x{manifest.resolution} images, but "
+            f"generator '{generator}' renders {loaded.network.resolution}x{loaded.network.resolution}"
+        )
+    before = read_encoder(init, loaded.network) if init else None
+    trainer = Trainer(config, loaded.network, load_perceptual(perceptual, where.type), where, before)
+    target = create_build(root, dataset)  # not before all that can be refused has been
     with target.lock():
+        images = torch.from_numpy(load_split(target, "train")[0])
         if fresh:
             remove(folder)
-        images = torch.from_numpy(load_split(target, "train")[0])
-        if images.shape[1] != loaded.network.resolution:
-            raise ManifestError(
-                f"dataset '{target.manifest.name}' delivers {images.shape[1]}x{images.shape[1]} images, but "
-                f"generator '{generator}' renders {loaded.network.resolution}x{loaded.network.resolution}"
-            )
         key = digest_of(
             {
                 **asdict(config),
@@ -90,8 +96,6 @@ def command(
                 "init": init,
             }
         )
-        before = read_encoder(init, loaded.network) if init else None
-        trainer = Trainer(config, loaded.network, load_perceptual(perceptual, where.type), where, before)
         with Progress("train-encoder", config.steps, "steps") as progress:
 
             def on_progress(step: int, losses: dict[str, float]) -> None:
@@ -107,8 +111,8 @@ def command(
                 key=key,
                 on_progress=on_progress,
             )
-        manifest = write_encoder(folder, trainer.ema, dataset, loaded.sha256, config, init)
-        summary: dict[str, Any] = {"encoder": str(manifest)}
+        path = write_encoder(folder, trainer.ema, dataset, loaded.sha256, config, init)
+        summary: dict[str, Any] = {"encoder": str(path)}
         for split in target.samples("split")["split"].unique():
             held = torch.from_numpy(load_split(target, split)[0][:MEASURED])
             summary[f"psnr_{split}"] = [round(value, 2) for value in trainer.measure(held)]

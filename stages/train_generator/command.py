@@ -53,6 +53,7 @@ def command(
     from pipeline.errors import PipelineError
     from pipeline.files import remove
     from pipeline.progress import Progress
+    from pipeline.training import check_begun_elsewhere
     from stages.train_generator.run import CHECKPOINT, train, write_manifest
     from stages.train_generator.start import open_start
     from stages.train_generator.training import Trainer
@@ -68,19 +69,17 @@ def command(
     keep_freed_memory()
     root = (Path(build) if build else BUILDS / Path(dataset).stem).resolve()
     folder = root / "generator"
-    for flag, given in (("--init", init), ("--generator", generator)):
-        if given and Path(given).resolve().is_relative_to(folder):
-            raise PipelineError(f"{flag} {given} lies where this training writes to: name another --build")
+    check_begun_elsewhere(folder, init=init, generator=generator)
     resolution = load_dataset(dataset)[0].resolution
     start = None if generator is None else open_start(generator, resolution)
     trainer = Trainer(config, resolution, where, None if start is None else start.network)
     if init and (fresh or not (folder / CHECKPOINT).is_file()):
         trainer.begin_from(Path(init))
-    target = create_build(root, dataset)  # from here on nothing is refused any more
+    target = create_build(root, dataset)  # not before all that can be refused has been
     with target.lock():
+        pixels, labels = load_split(target, "train")
         if fresh:
             remove(folder)
-        pixels, labels = load_split(target, "train")
         begun = {"init": init, "generator": start and start.sha256}
         key = digest_of({**asdict(config), "dataset": target.manifest.model_dump(mode="json"), **begun})
         with Progress("train-generator", config.images, "images") as progress:

@@ -16,7 +16,7 @@ from pipeline.perceptual import load_perceptual
 from pipeline.store import read_rows
 from stages.train_encoder.config import TrainEncoderConfig
 from stages.train_encoder.training import Trainer, jitter_colours, pixel_loss
-from tests.conftest import Finished, Tiny, run_pipeline
+from tests.conftest import Finished, Tiny, differing, run_pipeline, tree_digest
 
 CPU = torch.device("cpu")
 
@@ -130,6 +130,32 @@ def test_an_encoder_of_another_generator_is_refused(tiny: Tiny, trained: Path, t
     needed = run_pipeline(*tiny.invert(tmp_path / "c", "--method", "hybrid"))
     assert needed.code == 2
     assert "--method hybrid needs an encoder" in needed.err
+
+
+@pytest.mark.parametrize(
+    ("command", "extra", "words"),
+    [
+        ("train-encoder", ["--generator", "nosuch"], "nosuch"),
+        ("train-encoder", ["--init", "nosuch"], "nosuch"),
+        ("train-encoder", ["--init", "{build}/encoder/encoder.toml"], "lies where this training writes to"),
+        ("shift-generator", ["--encoder", "nosuch"], "nosuch"),
+        ("shift-generator", ["--encoder", "color-digits"], "another generator"),
+    ],
+)
+def test_a_training_that_cannot_begin_leaves_everything_as_it_was(
+    tiny: Tiny, few_digits: Path, trained: Path, tmp_path: Path, command: str, extra: list[str], words: str
+) -> None:
+    before = tree_digest(trained)
+    extra = [word.format(build=trained) for word in extra]
+    refused = run_pipeline(command, "--dataset", few_digits, "--build", trained, *tiny.networks, "--fresh", *extra)
+    assert refused.code == 2
+    assert words in refused.err
+    assert differing(tree_digest(trained), before) == []
+    if str(trained) not in extra[-1]:
+        assert run_pipeline(
+            command, "--dataset", few_digits, "--build", tmp_path / "b", *tiny.networks, *extra
+        ).code
+        assert not (tmp_path / "b").exists()
 
 
 def test_the_encoder_of_w_gives_every_layer_the_same(tiny: Tiny) -> None:
