@@ -151,7 +151,9 @@ class Augment:
                 with torch.no_grad():
                     broken = self.fill(columns, batch, [keys[i] for i in batch], context)
                 for i in batch[broken]:
-                    failures[chunk.start + int(i)] = "the variant is not a finite number"
+                    failures[chunk.start + int(i)] = (
+                        "the variant is not a finite number, or its source cannot be read any more"
+                    )
         path = build.variants_path(self.variants_name)
         digest = write_rows(path, chunk.start, columns)
         output = rows_output(build.root, path, list(columns), chunk.start, chunk.stop, digest)

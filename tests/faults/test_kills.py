@@ -47,6 +47,16 @@ def test_an_interrupt_keeps_what_is_done(tmp_path: Path, tiny: Tiny, undisturbed
     assert differing(tree_digest(build, ARRAYS), undisturbed) == []
 
 
+def made_then_killed(arguments: list[str], build: Path, output: str, count: int, stage: str) -> dict[str, str]:
+    """Digests of what a command makes; then it is deleted, and made again by a run that is killed."""
+    assert run_pipeline(*arguments).code == 0
+    whole = tree_digest(build / output)
+    shutil.rmtree(build / output)
+    shutil.rmtree(build / ".ledger" / stage)
+    kill_in_mid_run(arguments, build, count, stage)
+    return whole
+
+
 def test_killed_attacks_end_with_the_same_bytes(tmp_path: Path, finished_build: Path) -> None:
     build, classifier = tmp_path / "b", tmp_path / "c.toml"
     subprocess.run(["cp", "-r", finished_build, build], check=True)
@@ -58,11 +68,7 @@ def test_killed_attacks_end_with_the_same_bytes(tmp_path: Path, finished_build: 
         "augment", "--build", str(build), "--mode", "advmix", "--classifier", str(classifier), "--limit", "48",
         "--variants", "2", "--chunk-size", "4", "--workers", "0",
     ]  # fmt: skip
-    assert run_pipeline(*augment).code == 0
-    whole = tree_digest(build / "variants" / "advmix.zarr")
-    shutil.rmtree(build / "variants" / "advmix.zarr")
-    shutil.rmtree(build / ".ledger" / "augment" / "advmix")
-    kill_in_mid_run(augment, build, 3, "augment/advmix")
+    whole = made_then_killed(augment, build, "variants/advmix.zarr", 3, "augment/advmix")
     assert differing(tree_digest(build / "variants" / "advmix.zarr"), whole) != []
     assert run_pipeline(*augment[:-1], "2").code == 0  # on two workers
     assert differing(tree_digest(build / "variants" / "advmix.zarr"), whole) == []
@@ -75,11 +81,7 @@ def test_killed_shards_end_with_the_same_bytes(tmp_path: Path, tiny: Tiny, finis
         "shard", "--build", str(build), "--variants", "randmix,mix", "--samples-per-shard", "5", "--name", "s",
         "--workers", "0",
     ]  # fmt: skip
-    assert run_pipeline(*shard).code == 0
-    whole = tree_digest(build / "shards" / "s")
-    shutil.rmtree(build / "shards" / "s")
-    shutil.rmtree(build / ".ledger" / "shard" / "s")
-    kill_in_mid_run(shard, build, 2, "shard/s")
+    whole = made_then_killed(shard, build, "shards/s", 2, "shard/s")
     assert not (build / "shards" / "s" / "manifest.json").exists()
     assert run_pipeline("verify", "--build", build).code == 1
     assert run_pipeline(*shard).code == 0

@@ -102,16 +102,13 @@ def test_a_variant_without_a_finite_loss_is_told_and_the_rest_goes_on() -> None:
 
 
 def test_an_attempt_without_a_finite_loss_is_not_the_last() -> None:
-    attack = Plain(torch.tensor([[-1.0, -1.0]]), attempts=3, offset=0.9)
-    begin = attack.begin
+    class Broken(Plain):
+        def begin(self, items: Tensor, attempts: list[int]) -> Start:
+            start = super().begin(items, attempts)
+            lost = torch.tensor([attempt == 1 for attempt in attempts])
+            return replace(start, x=torch.where(lost[:, None], torch.nan, start.x))
 
-    def broken(items: Tensor, attempts: list[int]) -> Start:
-        start = begin(items, attempts)
-        lost = torch.tensor([attempt == 1 for attempt in attempts])
-        return replace(start, x=torch.where(lost[:, None], torch.nan, start.x))
-
-    attack.begin = broken  # type: ignore[method-assign]
-    outcome = run(attack)
+    outcome = run(Broken(torch.tensor([[-1.0, -1.0]]), attempts=3, offset=0.9))
     assert outcome.fooled.tolist() == [True]
     assert outcome.attempt.tolist() == [2]  # the first does not reach the border, the second is lost
 
