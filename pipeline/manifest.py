@@ -57,12 +57,20 @@ class GeneratorManifest(Manifest):
     num_ws: int | None = Field(default=None, description="layers of its w+", ge=1)
     fine_layers: tuple[int, ...] = Field(description="0-based w+ layers that do not carry the label")
     conv_clamp: float | None = Field(default=None, description="bound on activations; official fp16: 256")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="what its network differs in from its family's usual one"
+    )
     shifted_from: str | None = Field(default=None, description="digest of the weights it was fine-tuned from")
     source_file: str = Field(default="", description="name of the file to import, as it is published")
     source_url: str = Field(default="", description="page to download that file from")
     source_format: str = Field(default="", description="what kind of checkpoint that file is")
     source_sha256: str | None = Field(default=None, description="digest of the imported file")
     command: str = Field(default="", description="the command that made the weights")
+
+
+def network_settings(manifest: GeneratorManifest) -> dict[str, Any]:
+    """What a manifest says of its network beside the weights, for a manifest of one like it."""
+    return {key: value for key in ("conv_clamp", "settings") if (value := getattr(manifest, key))}
 
 
 class PerceptualManifest(Manifest):

@@ -20,6 +20,7 @@ class LayeredGenerator(nn.Module):
     """Base of all families: they say what a layer is, and get `synthesize`, `activations` and `resume`."""
 
     title: ClassVar[str]
+    settings: ClassVar[tuple[str, ...]] = ()  # what a manifest may set beside the weights: constructor arguments
     resolution: int
     z_dim: int
     w_dim: int
@@ -137,19 +138,20 @@ class LayeredGenerator(nn.Module):
         """Map z [B, z_dim] (and labels c [B, c_dim]) to w+ [B, num_ws, w_dim]."""
 
     @classmethod
-    def from_state_dict(cls, state: State, conv_clamp: float | None = None) -> Self:
+    def from_state_dict(cls, state: State, **settings: Any) -> Self:
         """Build the network whose sizes the tensors of `state` tell, load them, and freeze it.
 
         Args:
             state: tensors under the keys that the family's module describes; they are copied.
-            conv_clamp: bound on every convolution's output, which only StyleGAN2 has.
+            settings: what the tensors do not tell, each one of the family's `settings`; None leaves it out.
 
         Raises:
-            WeightsError: a key is missing, unknown or of the wrong shape.
+            WeightsError: a key is missing, unknown or of the wrong shape; a setting is not the family's.
         """
-        if conv_clamp is not None:
-            raise WeightsError(f"conv_clamp = {conv_clamp:g}: a {cls.title} has none; take it out of the manifest")
-        return cls.load(state)
+        given = {name: value for name, value in settings.items() if value is not None}
+        for name in given.keys() - set(cls.settings):
+            raise WeightsError(f"{name} = {given[name]}: a {cls.title} has none; take it out of the manifest")
+        return cls.load(state, **given)
 
     @classmethod
     def load(cls, state: State, **options: Any) -> Self:

@@ -109,13 +109,15 @@ def fold_spectral_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, tensor in state.items():
         stem, _, name = key.rpartition(".")
         if name == "u0":
-            weight = state[f"{stem}.weight"].float()
-            v = F.normalize(tensor.float() @ weight.flatten(1), dim=1, eps=1e-12)
+            weight = state[f"{stem}.weight"].double()
+            v = F.normalize(tensor.double() @ weight.flatten(1), dim=1, eps=1e-12)
             u = F.normalize(v @ weight.flatten(1).T, dim=1, eps=1e-12)
-            folded[f"{stem}.weight"] = weight / (v @ weight.flatten(1).T @ u.T).squeeze()
+            folded[f"{stem}.weight"] = (weight / (v @ weight.flatten(1).T @ u.T).squeeze()).float()
         elif name == "weight_orig" and f"{stem}.weight" not in state:
-            u, v = state[f"{stem}.weight_u"].float(), state[f"{stem}.weight_v"].float()
-            folded[f"{stem}.weight"] = tensor.float() / (u @ tensor.float().flatten(1) @ v)
+            weight, u, v = (
+                part.double() for part in (tensor, state[f"{stem}.weight_u"], state[f"{stem}.weight_v"])
+            )
+            folded[f"{stem}.weight"] = (weight / (u @ weight.flatten(1) @ v)).float()
     return folded
 
 

@@ -24,7 +24,7 @@ FAMILIES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LoadedGenerator:
     """A generator with what its manifest says of it.
 
@@ -114,7 +114,8 @@ def _open(name_or_path: str, device: str, changed: int) -> LoadedGenerator:
     if not weights.is_file():
         raise WeightsError(missing_weights(manifest, weights))
     state = read_weights(weights, manifest.sha256)
-    network = family_class(manifest.family).from_state_dict(state, conv_clamp=manifest.conv_clamp)
+    settings = {"conv_clamp": manifest.conv_clamp, **manifest.settings}
+    network = family_class(manifest.family).from_state_dict(state, **settings)
     check_sizes(manifest, network, weights)
     network.to(device)
     if device == "cuda":

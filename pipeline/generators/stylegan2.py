@@ -6,7 +6,7 @@ per-sample weights, but the whole batch is one ordinary convolution.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -192,6 +192,7 @@ class StyleGAN2(LayeredGenerator):
     """
 
     title: ClassVar[str] = "StyleGAN2"
+    settings: ClassVar[tuple[str, ...]] = ("conv_clamp",)
 
     def __init__(
         self,
@@ -210,15 +211,6 @@ class StyleGAN2(LayeredGenerator):
         self.synthesis = SynthesisNetwork(w_dim, channels, conv_clamp)
         self.num_ws = 2 * len(channels)
         self.num_layers = self.num_ws - 1
-
-    @classmethod
-    def from_state_dict(cls, state: State, conv_clamp: float | None = None) -> Self:
-        """Build the network whose sizes the tensors of `state` (StyleGAN2-ADA keys) tell, load and freeze it.
-
-        Raises:
-            WeightsError: a key is missing, unknown or of the wrong shape.
-        """
-        return cls.load(state, conv_clamp=conv_clamp)
 
     @classmethod
     def sizes_of_state(cls, state: State) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pipeline.config import changed_options
 from pipeline.encoders import LoadedEncoder
 from pipeline.files import sha256_file, write_bytes
 from pipeline.generators import LoadedGenerator
+from pipeline.manifest import network_settings
 from stages.shift_generator.config import ShiftGeneratorConfig
 
 
@@ -41,8 +42,7 @@ def write_shifted(
         "shifted_from": before.sha256,
         "command": command,
     }
-    if base.conv_clamp is not None:
-        generator["conv_clamp"] = base.conv_clamp
+    generator |= network_settings(base)
     shifted: dict[str, Any] = {
         "name": f"{encoder.manifest.name}-shifted",
         "description": f"{encoder.manifest.name}, for the shifted generator",

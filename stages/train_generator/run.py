@@ -109,8 +109,8 @@ def write_manifest(
         "fine_layers": list(range(2 * resolution.bit_length() - 4))[-config.fine_layers :],
         "command": command + changed_options(config),
     }
-    if start is not None and start.conv_clamp is not None:
-        content["conv_clamp"] = start.conv_clamp
+    if start is not None:
+        content |= start.settings
     path = folder / "generator.toml"
     write_bytes(path, tomli_w.dumps(content).encode())
     return path

@@ -1,9 +1,11 @@
 """The trained generator that a training begins from."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.errors import ManifestError
 from pipeline.generators import StyleGAN1, StyleGAN2, open_generator
+from pipeline.manifest import network_settings
 from stages.train_generator.training import StyleGAN
 
 
@@ -15,7 +17,7 @@ class Start:
     spec: str
     family: str
     sha256: str
-    conv_clamp: float | None
+    settings: dict[str, Any]  # of its network, for the manifest of what is trained
 
 
 def open_start(name_or_path: str, resolution: int) -> Start:
@@ -36,4 +38,4 @@ def open_start(name_or_path: str, resolution: int) -> Start:
             f"generator '{name}' renders {network.resolution}x{network.resolution}, the dataset's images have "
             f"{resolution}x{resolution}: set 'resolution' in the dataset's manifest"
         )
-    return Start(network, name_or_path, loaded.manifest.family, loaded.sha256, loaded.manifest.conv_clamp)
+    return Start(network, name_or_path, loaded.manifest.family, loaded.sha256, network_settings(loaded.manifest))

@@ -2,7 +2,7 @@
 
 import mmap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,14 @@ class Checkpoint:
         format: what the file was.
         state: tensors, float32 where they are real; they may share the bytes of the file.
         conv_clamp: bound on activations that the file says the network has.
+        settings: whatever else the file says that the network differs in from its family's usual one.
     """
 
     family: str
     format: str
     state: dict[str, Tensor]
     conv_clamp: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,7 @@ def import_checkpoint(
         "num_ws": (shipped.num_ws if shipped else None) or network.num_ws,
         "fine_layers": fine_layers,
         "conv_clamp": checkpoint.conv_clamp,
+        "settings": checkpoint.settings,
         "source_file": file.name,
         "source_format": checkpoint.format,
         "source_sha256": source_sha256,
@@ -109,7 +110,8 @@ def import_checkpoint(
 def built(checkpoint: Checkpoint, file: Path) -> LayeredGenerator:
     """Load the weights into their network, which checks every key and shape."""
     try:
-        return family_class(checkpoint.family).from_state_dict(checkpoint.state, conv_clamp=checkpoint.conv_clamp)
+        settings = {"conv_clamp": checkpoint.conv_clamp, **checkpoint.settings}
+        return family_class(checkpoint.family).from_state_dict(checkpoint.state, **settings)
     except WeightsError as error:
         raise WeightsError(f"{file} ({checkpoint.format}): {error}") from error
 
@@ -162,7 +164,7 @@ def write_import(
     """Write weights, picture and, last, the manifest: a generator without one is not imported."""
     remove(path)
     weights = path.with_suffix(".safetensors")
-    content = {key: value for key, value in content.items() if value not in (None, "")}
+    content = {key: value for key, value in content.items() if value not in (None, "", {})}
     content |= {"weights": weights.name, "sha256": write_weights(weights, state)}
     write_bytes(path.with_suffix(".png"), encode_png(sample_grid(network)))
     content["fine_layers"] = list(content["fine_layers"])
