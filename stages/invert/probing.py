@@ -124,7 +124,7 @@ def keep(build: Build, config: InvertConfig, loaded: LoadedGenerator, found: Pre
     data = save({"basis": found.basis.cpu().contiguous()})
     write_bytes(build_path(build, config, loaded), data)
     path = shared_path(config, loaded)
-    if not path.is_file():
+    if read(path) is None:
         try:
             write_bytes(path, data)
         except OSError:
