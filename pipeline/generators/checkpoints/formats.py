@@ -27,6 +27,7 @@ class Checkpoint:
         state: tensors, float32 where they are real; they may share the bytes of the file.
         conv_clamp: bound on activations that the file says the network has.
         settings: whatever else the file says that the network differs in from its family's usual one.
+        notes: what the file lacks and was made up, or was found in an odd place: clauses without a full stop.
     """
 
     family: str
@@ -34,6 +35,7 @@ class Checkpoint:
     state: dict[str, Tensor]
     conv_clamp: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
