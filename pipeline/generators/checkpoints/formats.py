@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, WeightsError
-from pipeline.generators.checkpoints import conversions, nvidia, rosinality, tensorflow
+from pipeline.generators.checkpoints import conversions, nvidia, nvidia_stylegan2, rosinality, tensorflow
 from pipeline.generators.checkpoints.pickles import Machine
 from pipeline.generators.checkpoints.tensors import Tensors, is_tensor
 from pipeline.generators.checkpoints.torchfiles import LEGACY_MAGIC, read_legacy, read_zip
@@ -163,9 +163,7 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
     beside: dict[str, Any] = {}
     for _ in range(MAX_WRAPPERS):
         if nvidia.is_module(content):
-            state, clamp = nvidia.read_module(content)
-            known = recognise(state)
-            return Checkpoint(known.family, "StyleGAN2-ADA pickle", real(known.convert(state)), clamp)
+            return from_module(content, tensors)
         if isinstance(content, tuple) and len(content) == 3:
             content = content[2]  # G, D, Gs: the averaged generator is last
         if tensorflow.is_network(content):
@@ -184,6 +182,16 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
             break
         content = inner[0]
     raise CheckpointError("it holds no generator of a known kind (docs/generators.md lists them)")
+
+
+def from_module(record: Any, tensors: Tensors) -> Checkpoint:
+    """Convert a network of NVIDIA's PyTorch repositories."""
+    network = nvidia.read_network(record, tensors)
+    if any(key.startswith(("synthesis.L0_", "synthesis.input.")) for key in network.state):
+        raise CheckpointError("it holds a StyleGAN3, which is no family here: StyleGAN2 pickles are read")
+    done = nvidia_stylegan2.from_nvidia_stylegan2(network)
+    clamp = done.settings.pop("conv_clamp", None)
+    return Checkpoint("stylegan2", "StyleGAN2-ADA pickle", real(done.state), clamp, done.settings, done.notes)
 
 
 def from_tensorflow(network: tensorflow.TFNetwork) -> Checkpoint:
