@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.errors import CheckpointError, WeightsError
 from pipeline.generators.checkpoints import conversions, nvidia, nvidia_stylegan2, rosinality, tensorflow
+from pipeline.generators.checkpoints.converted import Converted
 from pipeline.generators.checkpoints.pickles import Machine
 from pipeline.generators.checkpoints.tensors import Tensors, is_tensor
 from pipeline.generators.checkpoints.torchfiles import LEGACY_MAGIC, read_legacy, read_zip
@@ -45,7 +46,7 @@ class StateFormat:
     name: str
     family: str
     marks: tuple[str, ...]
-    convert: Callable[[State], dict[str, Tensor]] = dict
+    convert: Callable[[State], dict[str, Tensor] | Converted] = dict
 
 
 STATE_FORMATS = (
@@ -175,13 +176,20 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
         if len(state) > 2:
             state = without_prefix(state) | beside
             known = recognise(state)
-            return Checkpoint(known.family, known.name, real(known.convert(state)))
+            done = converted(known, state)
+            return Checkpoint(known.family, known.name, real(done.state), None, done.settings, done.notes)
         beside |= {key: value for key, value in state.items() if key == "latent_avg"}
         inner = [content[key] for key in WRAPPERS if key in content]
         if not inner:
             break
         content = inner[0]
     raise CheckpointError("it holds no generator of a known kind (docs/generators.md lists them)")
+
+
+def converted(known: StateFormat, state: State) -> Converted:
+    """Convert a state dict of a known kind."""
+    done = known.convert(state)
+    return done if isinstance(done, Converted) else Converted(done)
 
 
 def from_module(record: Any, tensors: Tensors) -> Checkpoint:
