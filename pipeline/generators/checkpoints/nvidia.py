@@ -104,7 +104,8 @@ def module_fields(record: object) -> dict[Any, Any]:
 
 def module_kind(record: object) -> str:
     """Return the name of a module's class."""
-    return str(module_meta(record).get("class_name"))[:80]
+    kind = module_meta(record).get("class_name")
+    return kind[:80] if isinstance(kind, str) else "nameless"
 
 
 def mapping(value: object) -> dict[Any, Any]:
