@@ -63,9 +63,9 @@ class FullyConnected(nn.Module):
         return F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
 
 
-def normalize_2nd_moment(x: Tensor) -> Tensor:
+def normalize_2nd_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
     """Scale x [B, D, …] to unit mean square over D."""
-    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+    return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
 
 
 def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None, num_ws: int) -> Tensor:

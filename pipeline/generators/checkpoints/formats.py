@@ -9,7 +9,16 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, WeightsError
-from pipeline.generators.checkpoints import conversions, nvidia, nvidia_stylegan2, rosinality, tensorflow
+from pipeline.generators.checkpoints import (
+    nvidia,
+    nvidia_stylegan2,
+    rosinality,
+    tensorflow,
+    tf_progan,
+    tf_stylegan1,
+    tf_stylegan2,
+)
+from pipeline.generators.checkpoints.converted import Converted
 from pipeline.generators.checkpoints.pickles import Machine
 from pipeline.generators.checkpoints.tensors import Tensors, is_tensor
 from pipeline.generators.checkpoints.torchfiles import LEGACY_MAGIC, read_legacy, read_zip
@@ -63,18 +72,28 @@ STATE_FORMATS = (
 
 @dataclass(frozen=True)
 class TFFormat:
-    """A kind of TensorFlow network, told by a variable that only it has."""
+    """A kind of TensorFlow network, told by a variable that only it has, one of several."""
 
     name: str
     family: str
-    mark: str
-    convert: Callable[[tensorflow.TFNetwork], dict[str, Tensor]]
+    marks: tuple[str, ...]
+    convert: Callable[[tensorflow.TFNetwork], Converted]
 
 
 TF_FORMATS = (
-    TFFormat("ProGAN pickle (TensorFlow)", "progan", "4x4/Dense/weight", conversions.from_progan),
-    TFFormat("StyleGAN pickle (TensorFlow)", "stylegan1", "4x4/Const/StyleMod/weight", conversions.from_stylegan1),
-    TFFormat("StyleGAN2 pickle (TensorFlow)", "stylegan2", "4x4/Conv/mod_weight", conversions.from_stylegan2),
+    TFFormat("ProGAN pickle (TensorFlow)", "progan", ("4x4/Dense/weight",), tf_progan.from_progan),
+    TFFormat(
+        "StyleGAN pickle (TensorFlow)",
+        "stylegan1",
+        ("synthesis/4x4/Const/StyleMod/weight", "synthesis/4x4/Const/bias", "synthesis/4x4/Dense/weight"),
+        tf_stylegan1.from_stylegan1,
+    ),
+    TFFormat(
+        "StyleGAN2 pickle (TensorFlow)",
+        "stylegan2",
+        ("synthesis/4x4/Conv/mod_weight",),
+        tf_stylegan2.from_stylegan2,
+    ),
 )
 
 # Under which keys people save a generator; the averaged one comes first. Those below must hold one of these again.
@@ -197,8 +216,10 @@ def from_module(record: Any, tensors: Tensors) -> Checkpoint:
 def from_tensorflow(network: tensorflow.TFNetwork) -> Checkpoint:
     """Convert a TensorFlow network of a known kind."""
     for known in TF_FORMATS:
-        if known.mark in network.variables or f"synthesis/{known.mark}" in network.variables:
-            return Checkpoint(known.family, known.name, known.convert(network), clamp_of(network.settings))
+        if any(mark in network.variables for mark in known.marks):
+            made = known.convert(network)
+            clamp = clamp_of(network.settings)
+            return Checkpoint(known.family, known.name, made.state, clamp, made.settings, made.notes)
     raise CheckpointError("it is a TensorFlow network, but no ProGAN, StyleGAN or StyleGAN2 generator")
 
 

@@ -58,12 +58,6 @@ def test_a_tensorflow_stylegan2_renders_the_same(tmp_path: Path, name: str, prot
     assert (image - io["image_const"]).abs().max() <= 1e-4
 
 
-def test_other_configurations_of_stylegan2_are_refused(tmp_path: Path) -> None:
-    variables = as_tf_stylegan2(parity(SIZES[0])[0]) | {"synthesis/ToRGB_lod0/weight": np.ones((1, 1, 4, 3), "f4")}
-    with pytest.raises(CheckpointError, match="only E and F"):
-        read_checkpoint(tf_pickle(tmp_path / "x.pkl", variables))
-
-
 @pytest.mark.parametrize("legacy", [False, True])
 def test_rosinality_renders_the_same(tmp_path: Path, legacy: bool) -> None:
     state, io = parity("dev-stylegan2ada-32")
@@ -150,7 +144,7 @@ def test_progan(tmp_path: Path, fused: bool) -> None:
     ("variables", "settings", "words"),
     [
         ({"lod": np.float32(1.5)}, {}, "had grown"),
-        ({}, {"label_size": 10}, "with labels"),
+        ({}, {"label_size": 4}, "'label_size' is 4, which is not rendered"),
         ({"4x4/Dense/surprise": np.ones(3, "f4")}, {}, "'4x4/Dense/surprise' is in no ProGAN"),
         ({"4x4/Dense/weight": np.ones(3, "f4")}, {}, "has 1 dimensions instead of 2"),
         ({"4x4/Dense/bias": np.array([None])}, {}, "else than plain numbers"),
