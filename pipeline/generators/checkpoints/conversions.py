@@ -95,6 +95,14 @@ def check_grown(lod: Array | None) -> None:
         raise CheckpointError("it was saved before it had grown to its full resolution: take a later snapshot")
 
 
+def three_channels(state: dict[str, Tensor], painters: str) -> dict[str, Tensor]:
+    """Give the layers whose keys fit, which paint the image, three equal channels if they have one, for grey."""
+    return {
+        key: t.expand(3, *t.shape[1:]).clone() if re.fullmatch(painters, key) and len(t) == 1 else t
+        for key, t in state.items()
+    }
+
+
 def first(array: Array) -> Array:
     """Drop leading dimensions of size 1 until a square (noise) or [C, 4, 4] (constant) is left."""
     while array.ndim > 2 and array.shape[0] == 1:

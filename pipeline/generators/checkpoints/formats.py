@@ -10,9 +10,11 @@ from torch import Tensor
 
 from pipeline.errors import CheckpointError, WeightsError
 from pipeline.generators.checkpoints import (
+    cut,
     nvidia,
     nvidia_stylegan2,
     rosinality,
+    strangers,
     tensorflow,
     tf_progan,
     tf_stylegan1,
@@ -112,15 +114,6 @@ MAX_WRAPPERS = 4
 # No honest file holds much more numbers than bytes.
 MAX_GROWTH = 4
 
-# Files that are something else, by how they begin.
-STRANGERS = {
-    b"\x1f\x8b": "it is packed with gzip: unpack it first",
-    b"<": "it is a web page, not weights: download it with a browser, and confirm what the page asks",
-    b"version https://git-lfs": "it is a pointer of Git LFS, not the file: run `git lfs pull` where it comes from",
-    b"\x89HDF": "it is an HDF5 file: Keras weights are not read",
-    b"7z\xbc\xaf": "it is packed with 7z: unpack it first",
-}
-
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read somebody's weights. Nothing in the file is run, whatever it holds.
@@ -129,6 +122,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: it cannot be read, is damaged, or is of no known kind.
     """
     try:
+        if path.is_dir():
+            raise CheckpointError(strangers.folder(path))
         size = path.stat().st_size
         if not size:
             raise CheckpointError("it is empty: download it again")
@@ -139,7 +134,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path}: it cannot be read ({error.strerror})") from error
     except (CheckpointError, WeightsError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {strangers.unfinished(path) or error}") from error
     if sum(tensor.numel() for tensor in checkpoint.state.values()) > MAX_GROWTH * size + 2**20:
         raise CheckpointError(f"{path}: it is damaged or hostile: it holds more numbers than the file has bytes")
     return checkpoint
@@ -147,15 +142,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def read_buffer(buffer: memoryview, path: Path) -> Checkpoint:
     """Read a whole file's bytes by the kind of container they are."""
+    if missing := cut.cut_safetensors(buffer):
+        raise CheckpointError(missing)
     if int.from_bytes(buffer[:8], "little") < len(buffer) and bytes(buffer[8:9]) == b"{":
         return from_content(read_safetensors(path), Tensors())
+    if answer := strangers.stranger(path, buffer):
+        raise CheckpointError(answer)
     if bytes(buffer[:4]) == b"PK\x03\x04":
         opened = read_zip(buffer)
         return from_content(opened.content, Tensors(opened.storages))
     if bytes(buffer[:1]) != b"\x80":
-        reasons = [reason for start, reason in STRANGERS.items() if bytes(buffer[: len(start)]) == start]
         kinds = "a pickle of NVIDIA's repositories, a torch file or safetensors"
-        raise CheckpointError(reasons[0] if reasons else f"it is neither {kinds} (docs/generators.md)")
+        raise CheckpointError(f"it is neither {kinds} (docs/generators.md)")
     content = Machine(buffer).run()
     if content == LEGACY_MAGIC:
         opened = read_legacy(buffer)

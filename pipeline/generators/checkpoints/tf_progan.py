@@ -20,6 +20,7 @@ from pipeline.generators.checkpoints.conversions import (
     flipped,
     fused,
     same,
+    three_channels,
     translate,
 )
 from pipeline.generators.checkpoints.converted import Converted
@@ -62,7 +63,7 @@ def from_progan(network: TFNetwork) -> Converted:
         raise CheckpointError("it is damaged: its setting 'fused_scale' does not fit its variables")
     settings.take("structure", None)
     settings.finish()
-    return Converted(state, own)
+    return Converted(three_channels(state, r"b\d+\.torgb\.(weight|bias)"), own)
 
 
 def settings_of(settings: Settings, state: dict[str, Tensor], resolution: int) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Settings:
         return value
 
     def kernel(self, name: str, default: list[int], without: list[int]) -> Tensor:
-        """Return a low-pass filter [h, w] of sum 1, said as its taps or as a matrix; `without` where there is none."""
+        """Return a low-pass filter [h, w] of sum 1, said as taps or as a matrix; `without` where there is none."""
         value = self.take(name, default) or without
         try:
             kernel = np.array(value, dtype=np.float64)

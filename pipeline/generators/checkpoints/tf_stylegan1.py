@@ -19,6 +19,7 @@ from pipeline.generators.checkpoints.conversions import (
     conv,
     dense,
     same,
+    three_channels,
     translate,
 )
 from pipeline.generators.checkpoints.converted import Converted
@@ -74,7 +75,7 @@ def from_stylegan1(network: TFNetwork) -> Converted:
         state |= silent(state)
     if not torch.equal(kernel, blur_kernel(1)[0, 0]):
         state |= blurs(state, kernel)
-    return Converted(state, own)
+    return Converted(three_channels(state, r"synthesis\.output\d+\.(conv\.weight|bias)"), own)
 
 
 def settings_of(

@@ -23,6 +23,7 @@ from pipeline.generators.checkpoints.conversions import (
     name_noises,
     plus_one,
     same,
+    three_channels,
     translate,
 )
 from pipeline.generators.checkpoints.converted import Converted
@@ -98,7 +99,7 @@ def from_stylegan2(network: TFNetwork) -> Converted:
     if settings.take("conv_clamp", None) is not None:
         settings.number("conv_clamp", 1)
     settings.finish()
-    return Converted(state, own)
+    return Converted(three_channels(state, r"synthesis\.b\d+\.torgb\.(weight|bias)"), own)
 
 
 def finest_torgb(variables: dict[str, Array]) -> dict[str, Array]:

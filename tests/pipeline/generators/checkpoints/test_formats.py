@@ -189,27 +189,6 @@ def test_our_own_safetensors(tmp_path: Path) -> None:
     assert equal(read_checkpoint(tmp_path / "x.safetensors").state, state)
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "is empty"),
-        (b"<!DOCTYPE html><title>Google Drive", "web page"),
-        (b"\x1f\x8b\x08\0\0\0", "gzip"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
-        (b"hello, this is text", "neither a pickle"),
-        (b"PK\x03\x04" + bytes(40), "damaged or cut short"),
-        (b"\x20\0\0\0\0\0\0\0{" + b" " * 40, "no whole safetensors"),
-        (pickle.dumps({"a": 1}), "no generator"),
-        (pickle.dumps([1, 2, 3]), "no generator"),
-    ],
-)
-def test_other_files_are_told_what_they_are(tmp_path: Path, content: bytes, words: str) -> None:
-    (tmp_path / "x.pkl").write_bytes(content)
-    with pytest.raises(CheckpointError, match=words) as raised:
-        read_checkpoint(tmp_path / "x.pkl")
-    assert str(raised.value).startswith(str(tmp_path / "x.pkl"))
-
-
 def test_unknown_weights_show_their_keys(tmp_path: Path) -> None:
     state = {f"layer{i}.weight": torch.ones(2) for i in range(5)}
     with pytest.raises(CheckpointError, match=r"no known generator: the first are 'layer0\.weight'"):
