@@ -165,7 +165,7 @@ def fold_spectral_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     iteration from u0 (sv0 is for show); torch's own `spectral_norm` stores `weight_orig`, `weight_u` and
     `weight_v`, and normalises by u·W·v. A file with none of these is returned as it is.
     """
-    left_out = re.compile(r".*\.(u0|sv0|weight_orig|weight_u|weight_v)$")
+    left_out = re.compile(r".*\.(u\d+|sv\d+|weight_orig|weight_u|weight_v)$")
     folded = {key: tensor for key, tensor in state.items() if not left_out.match(key)}
     for key, tensor in state.items():
         stem, _, name = key.rpartition(".")
