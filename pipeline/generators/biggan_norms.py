@@ -1,9 +1,9 @@
 """The three batch norms of BigGAN-PyTorch, told apart by their keys and turned into one kind.
 
 Its plain norm has `stored_mean` and `stored_var`. Its own norm (`mybn`) has them under `bn.`; where
-`bn.accumulation_counter` is not 0, they are sums over so many batches ("standing statistics"). Its synchronised norm
-(`cross_replica`) has `bn.running_mean` and `bn.running_var`, and its code, when it evaluates, adds the gain to the
-normalised features instead of multiplying by it. That is folded into the weights: (x - m) / s + 1 + g(y) + b(y)
+`bn.accumulation_counter` is not 0, they are sums over so many batches ("standing statistics"). Its synchronised
+norm (`cross_replica`) has `bn.running_mean` and `bn.running_var`, and its code, when it evaluates, adds the gain to
+the normalised features instead of multiplying by it. That is folded into the weights: (x - m) / s + 1 + g(y) + b(y)
 = (x - (m - s)) / s + (g + b)(y).
 """
 

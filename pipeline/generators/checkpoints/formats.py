@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, WeightsError
+from pipeline.generators.biggan_norms import SYNCHRONISED_NOTE, is_synchronised
 from pipeline.generators.checkpoints import (
     cut,
     nvidia,
@@ -56,7 +57,12 @@ class StateFormat:
     name: str
     family: str
     marks: tuple[str, ...]
-    convert: Callable[[State], dict[str, Tensor]] = dict
+    convert: Callable[[State], dict[str, Tensor] | Converted] = dict
+
+
+def with_norm_note(state: State) -> Converted:
+    """Leave a BigGAN as it is, and say so where its norms are of a kind that two readings of its code differ in."""
+    return Converted(dict(state), notes=(SYNCHRONISED_NOTE,) if is_synchronised(state) else ())
 
 
 STATE_FORMATS = (
@@ -65,7 +71,7 @@ STATE_FORMATS = (
     StateFormat(
         "rosinality StyleGAN2", "stylegan2", ("input.input", "conv1.conv.weight"), rosinality.from_rosinality
     ),
-    StateFormat("BigGAN-PyTorch", "biggan", ("shared.weight", "blocks.0.0.conv1.weight")),
+    StateFormat("BigGAN-PyTorch", "biggan", ("shared.weight", "blocks.0.0.conv1.weight"), with_norm_note),
     StateFormat("pytorch-pretrained-BigGAN", "biggan-deep", ("embeddings.weight", "generator.conv_to_rgb.bias")),
     StateFormat("ProGAN state dict", "progan", ("b4.dense.weight",)),
     StateFormat("DCGAN of the PyTorch examples", "dcgan", ("main.0.weight", "main.1.running_mean")),
@@ -192,13 +198,20 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
         if len(state) > 2:
             state = without_prefix(state) | beside
             known = recognise(state)
-            return Checkpoint(known.family, known.name, real(known.convert(state)))
+            done = converted(known, state)
+            return Checkpoint(known.family, known.name, real(done.state), None, done.settings, done.notes)
         beside |= {key: value for key, value in state.items() if key == "latent_avg"}
         inner = [content[key] for key in WRAPPERS if key in content]
         if not inner:
             break
         content = inner[0]
     raise CheckpointError("it holds no generator of a known kind (docs/generators.md lists them)")
+
+
+def converted(known: StateFormat, state: State) -> Converted:
+    """Convert a state dict of a known kind."""
+    done = known.convert(state)
+    return done if isinstance(done, Converted) else Converted(done)
 
 
 def from_module(record: Any, tensors: Tensors) -> Checkpoint:

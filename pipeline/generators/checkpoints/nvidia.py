@@ -11,9 +11,10 @@ from pipeline.generators.checkpoints.records import Call
 from pipeline.generators.checkpoints.tensors import Tensors, is_tensor
 
 HOOK = "torch_utils.persistence._reconstruct_persistent_obj"
-# A generator at 1024 x 1024 has about 100 modules, 5 deep.
-MAX_MODULES = 5_000
-MAX_TENSORS = 50_000
+# A generator at 1024 x 1024 has about 100 modules and 200 tensors.
+MAX_MODULES = 2_000
+MAX_TENSORS = 10_000
+MAX_DEPTH = 16
 MAX_NAME = 200
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
@@ -57,7 +58,7 @@ def read_network(record: object, tensors: Tensors) -> Network:
     waiting: list[tuple[str, object]] = [("", record)]
     while waiting:
         place, inner = waiting.pop()
-        kind, fields = opened(inner)
+        fields = module_fields(inner)
         for group in ("_parameters", "_buffers"):
             for name, tensor in mapping(fields.get(group)).items():
                 if is_tensor(tensor):
@@ -69,7 +70,7 @@ def read_network(record: object, tensors: Tensors) -> Network:
                 raise CheckpointError(f"its part '{place}' has {name.strip('_')}, which may change the image")
         named = {name: value for name, value in fields.items() if isinstance(name, str)}
         own = {name: plain(value) for name, value in named.items() if not name.startswith("_")}
-        modules.append(Module(place, kind, own))
+        modules.append(Module(place, module_kind(inner), own))
         children = mapping(fields.get("_modules"))
         if len(modules) + len(waiting) + len(children) > MAX_MODULES:
             raise CheckpointError("it is damaged or hostile: its modules hold each other without end")
@@ -80,18 +81,31 @@ def read_network(record: object, tensors: Tensors) -> Network:
 def joined(place: str, name: object) -> str:
     """Return the place of something within a module."""
     whole = f"{place}.{name}" if place else f"{name}"
-    if len(whole) > MAX_NAME:
+    if len(whole) > MAX_NAME or whole.count(".") > MAX_DEPTH:
         raise CheckpointError("it is damaged or hostile: its modules hold each other without end, or have no names")
     return whole
 
 
-def opened(record: object) -> tuple[str, dict[Any, Any]]:
-    """Return a module's class and attributes."""
+def module_meta(record: object) -> dict[Any, Any]:
+    """Return what the persistence says of a module: its class, source and state."""
     meta = record.arguments[0] if isinstance(record, Call) and is_module(record) and record.arguments else None
-    fields = meta.get("state") if isinstance(meta, dict) else None
-    if not isinstance(meta, dict) or not isinstance(fields, dict):
+    if not isinstance(meta, dict):
         raise CheckpointError("it is damaged: a network's module is expected where something else is")
-    return str(meta.get("class_name"))[:80], fields
+    return meta
+
+
+def module_fields(record: object) -> dict[Any, Any]:
+    """Return a module's attributes."""
+    fields = module_meta(record).get("state")
+    if not isinstance(fields, dict):
+        raise CheckpointError("it is damaged: a network's module is expected where something else is")
+    return fields
+
+
+def module_kind(record: object) -> str:
+    """Return the name of a module's class."""
+    kind = module_meta(record).get("class_name")
+    return kind[:80] if isinstance(kind, str) else "nameless"
 
 
 def mapping(value: object) -> dict[Any, Any]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from tests.reference import reference
@@ -285,6 +284,10 @@ def as_rosinality(state: Mapping[str, Tensor]) -> dict[str, Any]:
             result[f"style.{int(place[2:]) + 1}.{rest[0]}"] = tensor
         elif rest == ["const"]:
             result["input.input"] = tensor[None]
+        elif rest[-1:] == ["resample_filter"] and rest[0] != "conv1" and place != "b4":
+            step = int(place[1:]).bit_length() - 4
+            name = f"convs.{2 * step}.conv.blur" if rest[0] == "conv0" else f"to_rgbs.{step}.upsample"
+            result[f"{name}.kernel"] = 4 * tensor
         elif network == "synthesis" and rest[-1] != "resample_filter":
             step = int(place[1:]).bit_length() - 4  # 0 for 8 x 8
             layer, leaf = rest[0], ".".join(rest[1:])
@@ -302,7 +305,6 @@ def as_rosinality(state: Mapping[str, Tensor]) -> dict[str, Any]:
             if leaf == "weight":
                 tensor = tensor[None]
             result[f"{target}.{named}"] = tensor.reshape(1) if leaf == "noise_strength" else tensor
-    result["convs.0.conv.blur.kernel"] = result["to_rgbs.0.upsample.kernel"] = torch.ones(4, 4)
     return {"g_ema": OrderedDict(result), "latent_avg": state["mapping.w_avg"]}
 
 

@@ -24,6 +24,7 @@ from tests.pipeline.generators.checkpoints.made import (
     tf_pickle,
     tf_progan,
 )
+from tests.pipeline.generators.tiny_states import biggan
 
 Tensors = dict[str, torch.Tensor]
 SIZES = ["dev-stylegan2ada-32", "dev-stylegan2ada-16-cond"]
@@ -202,3 +203,25 @@ def test_a_tensorflow_network_that_holds_itself(tmp_path: Path) -> None:
         (tmp_path / "x.pkl").write_bytes(pickle.dumps(network))
     with pytest.raises(CheckpointError, match="without end"):
         read_checkpoint(tmp_path / "x.pkl")
+
+
+def test_a_biggan_with_synchronised_norms_says_how_it_is_rendered(tmp_path: Path) -> None:
+    state = biggan()
+    other = {
+        k.replace("stored_mean", "bn.running_mean").replace("stored_var", "bn.running_var"): v
+        for k, v in state.items()
+    }
+    assert read_checkpoint(saved(tmp_path / "x.pth", state)).notes == ()
+    assert "synchronised" in read_checkpoint(saved(tmp_path / "x.pth", other)).notes[0]
+
+
+def test_grey_networks_give_three_equal_channels(tmp_path: Path) -> None:
+    variables = tf_progan((4, 4), 4)
+    for lod in (0, 1):
+        variables[f"ToRGB_lod{lod}/weight"] = variables[f"ToRGB_lod{lod}/weight"][..., :1]
+        variables[f"ToRGB_lod{lod}/bias"] = variables[f"ToRGB_lod{lod}/bias"][:1]
+    checkpoint = read_checkpoint(tf_pickle(tmp_path / "x.pkl", variables, {"num_channels": 1}))
+    network = family_class("progan").from_state_dict(checkpoint.state)
+    image = network.synthesize(network.map(torch.randn(2, 4)))
+    assert torch.equal(image, image[:, :1].expand(-1, 3, -1, -1))
+    assert image.std() > 0

@@ -12,13 +12,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from pipeline.errors import CheckpointError, WeightsError
-from pipeline.generators.checkpoints import Checkpoint, nvidia, read_checkpoint
+from pipeline.generators.checkpoints import Checkpoint, import_checkpoint, nvidia, read_checkpoint
 from pipeline.generators.checkpoints.completing import MEAN_NOTE
 from pipeline.generators.checkpoints.pickles import Machine
 from pipeline.generators.checkpoints.tensors import Tensors as Opened
 from pipeline.generators.layered import LayeredGenerator
 from pipeline.generators.layers import ACTIVATIONS
-from pipeline.generators.loading import family_class
+from pipeline.generators.loading import family_class, load_generator
 from tests.conftest import DATA
 from tests.pipeline.generators.checkpoints.made import HOOK, module_tree, nvidia_pickle, parity, stand_ins
 from tests.pipeline.generators.checkpoints.made import Snapshot as Made
@@ -67,8 +67,9 @@ def test_the_pickles_of_these_tests_are_laid_out_as_real_ones(tmp_path: Path, na
     waiting = [("", real, made)]
     while waiting:
         place, one, other = waiting.pop()
-        (kind, theirs), (our_kind, ours) = nvidia.opened(one), nvidia.opened(other)
-        assert (place, our_kind, list(ours)) == (place, kind, list(theirs))
+        theirs, ours = nvidia.module_fields(one), nvidia.module_fields(other)
+        assert (place, nvidia.module_kind(other)) == (place, nvidia.module_kind(one))
+        assert (place, list(ours)) == (place, list(theirs))
         for group in ("_parameters", "_buffers", "_modules"):
             inner, our_inner = theirs.pop(group), ours.pop(group)
             assert (place, list(our_inner)) == (place, list(inner))
@@ -117,21 +118,29 @@ def as_attributes(mapping: Mapping[str, Any], synthesis: Mapping[str, Any]) -> d
     return found
 
 
-@pytest.mark.parametrize("name", with_settings())
-def test_settings_are_rendered(tmp_path: Path, name: str) -> None:
+def pickled(path: Path, name: str) -> tuple[Path, Tensors]:
+    """Write the pickle of one of those networks; return it with the outputs of NVIDIA's code."""
     mapping, synthesis = with_settings()[name]
     tensors = load_file(SETTINGS)
     state, io = (
         {key.removeprefix(f"{name}/{part}/"): t for key, t in tensors.items() if key.startswith(f"{name}/{part}/")}
         for part in ("state", "io")
     )
-    path = nvidia_pickle(
-        tmp_path / "x.pkl",
-        state,
-        synthesis.get("conv_clamp"),
-        changes=as_attributes(mapping, synthesis),
-        rate=mapping.get("lr_multiplier", 0.01),
-    )
+    clamp, rate = synthesis.get("conv_clamp"), mapping.get("lr_multiplier", 0.01)
+    return nvidia_pickle(path, state, clamp, changes=as_attributes(mapping, synthesis), rate=rate), io
+
+
+@pytest.mark.parametrize("name", ["swish", "mapping_tanh", "resnet"])
+def test_settings_come_through_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("ONMANIFOLD_WEIGHTS", str(tmp_path / "weights"))
+    path, io = pickled(tmp_path / "x.pkl", name)
+    import_checkpoint(path, "mine")
+    assert_agrees(load_generator("mine"), io)
+
+
+@pytest.mark.parametrize("name", with_settings())
+def test_settings_are_rendered(tmp_path: Path, name: str) -> None:
+    path, io = pickled(tmp_path / "x.pkl", name)
     network = network_of(read_checkpoint(path))
     assert_agrees(network, io)
     whole = network.synthesize(io["wplus"])
