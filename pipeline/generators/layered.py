@@ -174,7 +174,12 @@ class LayeredGenerator(nn.Module):
         if problem:
             raise WeightsError(f"these weights are not a {cls.title} generator: {problem}")
         network.load_state_dict({key: private_copy(tensor) for key, tensor in state.items()}, assign=True)
-        return channels_last(network.eval().requires_grad_(False))
+        channels_last(network.eval().requires_grad_(False))
+        network.arrange()
+        return network
+
+    def arrange(self) -> None:
+        """Lay weights out in memory as they are read, where that is not channels last."""
 
 
 def private_copy(tensor: Tensor) -> Tensor:

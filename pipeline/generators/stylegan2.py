@@ -147,7 +147,7 @@ class SynthesisLayer(ModulatedConv):
             # Keep half precision in range: demodulation cancels these scales exactly.
             weight = weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True)
             styles = styles / styles.abs().amax(dim=1, keepdim=True)
-        demodulation = (styles.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt()
+        demodulation = (styles.square() @ self.energy(weight) + 1e-8).rsqrt()
         weight = weight.to(x.dtype)
         x = x * styles.to(x.dtype)[:, :, None, None]
         if self.up:
@@ -157,19 +157,29 @@ class SynthesisLayer(ModulatedConv):
             x = F.conv2d(x, weight, padding=1)
         # leaky_relu(x) * gain = leaky_relu(x * gain): the gain rides on the demodulation and on the bias.
         gain = self.gain if self.activation.homogeneous else 1.0
-        shift: Tensor = self.bias[None, :, None, None]
+        scale, bias = (demodulation * gain)[:, :, None, None], (self.bias * gain)[None, :, None, None]
+        x = torch.addcmul(bias.to(x.dtype), x, scale.to(x.dtype))
         if noise == "random":
             sample = torch.randn(x.shape[0], 1, self.resolution, self.resolution, device=x.device)
-            shift = shift + sample * self.noise_strength
+            x = x.add_((sample * (self.noise_strength * gain)).to(x.dtype))
         elif noise == "const":
-            shift = shift + self.noise_const * self.noise_strength
-        scale = (demodulation * gain)[:, :, None, None]
-        shift = (shift * gain).to(x.dtype, memory_format=torch.channels_last)
-        x = torch.addcmul(shift, x, scale.to(x.dtype))
+            x = x.add_((self.noise_const * (self.noise_strength * gain)).to(x.dtype))
         x = self.activation.function(x)
         if not self.activation.homogeneous:
             x = x * self.gain
-        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
+        return x if self.conv_clamp is None else F.hardtanh(x, -self.conv_clamp, self.conv_clamp)
+
+    def energy(self, weight: Tensor) -> Tensor:
+        """Squares of a weight [out, in, k, k], summed over its positions as they lie in memory: [in, out]."""
+        if self.up:
+            return weight.transpose(0, 1).square().sum(dim=(2, 3))
+        return weight.square().sum(dim=(2, 3)).T
+
+    def arrange(self) -> None:
+        """Lay the weight out as a transposed convolution reads it, which otherwise copies it at every call."""
+        if self.up:
+            turned = self.weight.detach().transpose(0, 1).contiguous(memory_format=torch.channels_last)
+            self.weight = nn.Parameter(turned.transpose(0, 1), self.weight.requires_grad)
 
 
 class ToRGB(ModulatedConv):
@@ -352,6 +362,12 @@ class StyleGAN2(LayeredGenerator):
             "filter": tuple(state[up].shape) if up in state else (4, 4),
             "rgb_filter": tuple(state["synthesis.b4.resample_filter"].shape),
         }
+
+    def arrange(self) -> None:
+        """Lay the weights of up-convolutions out as they are read."""
+        for module in self.modules():
+            if isinstance(module, SynthesisLayer):
+                module.arrange()
 
     @property
     def mean_w(self) -> Tensor:

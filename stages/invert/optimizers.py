@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.invert.preconditioner import Preconditioner
 
-HISTORY = 40  # pairs that L-BFGS remembers: of a w with 512 numbers it makes use of all
+HISTORY = 100  # pairs that L-BFGS remembers: where a w has 512 numbers, all of them help
 FIRST_STEP = 0.06  # length of the first step, in preconditioned coordinates: it only feels for the curvature
 LOOKBACK = 5  # steps over which progress is judged
 BETAS = (0.65, 0.8)  # short memories: worth some dB at equal steps, once the coordinates are right
