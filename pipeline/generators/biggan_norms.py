@@ -43,10 +43,9 @@ def plain_norms(state: State) -> dict[str, Tensor]:
             plain[f"{stem}.stored_var"] = (state[f"{stem}.bn.stored_var"].double() / count).float()
         elif name == "running_mean":
             plain |= evaluated(state, stem)
-    for key in state:
-        stem, found, _ = key.rpartition(".gain.weight")
-        if found and f"{stem}.stored_mean" not in plain:
-            raise ValueError(f"'{stem}' has no statistics, as with norm_style gn or nonorm, which is not rendered")
+    gains = [key.removesuffix(".gain.weight") for key in state if key.endswith(".gain.weight")]
+    if gains and not any(f"{stem}.stored_{part}" in plain for stem in gains for part in ("mean", "var")):
+        raise ValueError(f"'{gains[0]}' has no statistics, as with norm_style gn or nonorm, which is not rendered")
     return plain
 
 
