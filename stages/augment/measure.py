@@ -1,18 +1,23 @@
 """What is told of every variant, whatever its mode: how far it is from its source, and whether it fools."""
 
+import json
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.config import digest_of
+from pipeline.files import write_bytes
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_float, to_uint8
 from pipeline.memory import in_batches
-from pipeline.perceptual import load_perceptual
+from pipeline.perceptual import load_perceptual, perceptual_digest
 from pipeline.perceptual.base import lpips_distance
+from pipeline.progress import report
 from pipeline.seeds import seed_of
 from stages.augment.modes.base import Context, Sources, Variants
 
@@ -85,16 +90,29 @@ def measure(made: Variants, sources: Sources, context: Context, perceptual: str,
 
 
 @lru_cache(maxsize=2)
-def unrelated_distance(generator: str, perceptual: str, device: str) -> float:
+def unrelated_distance(generator: str, perceptual: str, device: str, folder: Path) -> float:
     """What counts as too far: a distance that only one in twenty pairs of random images exceeds.
 
     A change of all that a style sets may come near it; beyond it lie broken images. It depends on the two networks
-    alone, so it is the same whatever has been inverted so far.
+    alone, so it is the same whatever has been inverted so far, and is kept in a folder.
     """
+    key = digest_of([open_generator(generator).sha256, perceptual_digest(perceptual), PAIRS, FARTHEST])[:16]
+    path = folder / f"unrelated-{key}.json"
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        bound = measure_unrelated(generator, perceptual, device)
+        write_bytes(path, json.dumps(bound).encode())
+        return bound
+
+
+def measure_unrelated(generator: str, perceptual: str, device: str) -> float:
+    """The distance between random images that FARTHEST of PAIRS pairs stay below."""
     network, net = open_generator(generator, device).network, load_perceptual(perceptual, device)
     distances = []
     with torch.no_grad():
         for pair in range(PAIRS):
+            report(0, 1, f"comparing unrelated images: {pair}/{PAIRS}")
             rng = torch.Generator().manual_seed(seed_of(0, "unrelated", pair))
             z = torch.randn(2, network.z_dim, generator=rng).to(device)
             c = torch.eye(network.c_dim, device=device)[[0, -1]] if network.c_dim else None

@@ -159,7 +159,7 @@ class Augment:
             split = self.split_rows(build)
             with telling_what_fits(self.generator, self.perceptual, resolve_device(self.device)):
                 context = self.context(build, split[inverted[split]])
-                broken = self.fill_all(columns, places, keys, context)
+                broken = self.fill_all(build, columns, places, keys, context)
             for i in broken:
                 failures[chunk.start + int(i)] = (
                     "the variant is not a finite number, or its source cannot be read any more"
@@ -183,29 +183,34 @@ class Augment:
             size = min(size, max(1, MOST_PIXELS // open_generator(self.generator).network.resolution ** 2))
         return np.array_split(places, -(-len(places) // size))
 
-    def fill_all(self, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context) -> list[int]:
+    def fill_all(
+        self, build: Build, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context
+    ) -> list[int]:
         """Make the variants at some places of a chunk, and return which of them are not finite numbers."""
+        mixup = MODES[self.config.mode].partners and "soft_label" in columns  # may go all the way to the partner
+        bound = np.inf
+        if not mixup:
+            device = resolve_device(self.device).type
+            bound = unrelated_distance(self.generator, self.perceptual, device, build.root / ".cache")
         broken: list[int] = []
         done = 0
         for batch in self.batches(places):
             with torch.no_grad(), part(done / len(places), (done + len(batch)) / len(places)):
-                broken += batch[self.fill(columns, batch, [keys[i] for i in batch], context)].tolist()
+                broken += batch[self.fill(columns, batch, [keys[i] for i in batch], context, bound)].tolist()
             done += len(batch)
         return broken
 
     def fill(
-        self, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context
+        self, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context, bound: float
     ) -> NDArray[np.bool_]:
         """Make the variants at some places of a chunk, measure them, and write them to its columns.
 
-        Returns which of them are not finite numbers.
+        Those farther than `bound` from their sources are flagged. Returns which of them are not finite numbers.
         """
         rows, labels, numbers = (torch.from_numpy(columns[n][places]) for n in ("source", "label", "variant"))
         sources = Sources(context.read_w(rows), rows, keys, labels, numbers, context.read_codes(rows))
         with part(0, ATTACKED if MODES[self.config.mode].attacks else 0):
             made = MODES[self.config.mode].load()(sources, context)
-        mixup = MODES[self.config.mode].partners and "soft_label" in columns  # may go all the way to the partner
-        bound = np.inf if mixup else unrelated_distance(self.generator, self.perceptual, sources.w.device.type)
         with part(ATTACKED if MODES[self.config.mode].attacks else 0, 1):
             measured = measure(made, sources, context, self.perceptual, bound)
         columns["w"][places] = made.w.cpu().numpy()
