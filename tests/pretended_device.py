@@ -2,8 +2,8 @@
 
 Within `pretended_cuda`, `.to("cuda")` and `device="cuda"` mark tensors as lying on `cuda:0`, and what is computed
 from marked tensors is marked. What PyTorch refuses on a real card is refused here: an operation on a marked tensor
-and one in ordinary memory (but for single numbers, and for indices), `.numpy()`, a CPU random generator for draws on
-the card. Arithmetic, autograd and autocast are the CPU's. It proves placement; it says nothing of speed, memory,
+and one in ordinary memory (but for single numbers, and for indices), `.numpy()`, a CPU random generator for draws
+on the card. Arithmetic, autograd and autocast are the CPU's. It proves placement; it says nothing of speed, memory,
 streams, or kernels that exist on one kind of device only.
 """
 
@@ -32,6 +32,7 @@ ACROSS: set[Any] = {
     torch._has_compatible_shallow_copy_type,
 }
 OUTSIDE: set[Any] = {Tensor.shape, Tensor.dtype, Tensor.requires_grad, Tensor.ndim, Tensor.layout, Tensor.grad_fn}
+OF_THE_FIRST: set[Any] = {Tensor.__deepcopy__, Tensor.expand_as, Tensor.view_as, Tensor.reshape_as}  # and a form
 TO_NUMPY = {Tensor.numpy, Tensor.__array__}
 
 
@@ -101,7 +102,7 @@ class Placement(TorchFunctionMode):
             return GETTERS[owner](args[0]) if on_card(args[0]) else func(*args, **kwargs)
         if func in (Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.type_as):
             return moved(func, args, kwargs)
-        given = list(tensors([args[:1] if func is Tensor.__deepcopy__ else args, kwargs]))  # the other is a memo
+        given = list(tensors([args[:1] if func in OF_THE_FIRST else args, kwargs]))
         there, here = [t for t in given if on_card(t)], [t for t in given if not on_card(t) and dim(t)]
         device = kwargs.get("device")
         asked = None if device is None else torch.device(device).type
