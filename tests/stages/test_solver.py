@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pipeline import progress
 from pipeline.generators import open_generator
+from pipeline.memory import OutOfMemoryError
 from pipeline.perceptual import load_perceptual
 from pipeline.slots import SlotOptimizer, Solution, solve
 from stages.invert.config import InvertConfig
@@ -28,6 +30,7 @@ class Valleys:
     stretch: float = 30.0
     poison: tuple[int, ...] = ()
     memory: int = 10**6  # slots beyond which memory is short
+    short: Exception = field(default_factory=torch.OutOfMemoryError)
     held: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     largest: int = 0
 
@@ -43,7 +46,7 @@ class Valleys:
 
     def loss(self, w: Tensor, steps: Tensor) -> Tensor:
         if len(w) > self.memory:
-            raise torch.OutOfMemoryError
+            raise self.short
         self.largest = max(self.largest, len(w))
         scales = torch.logspace(0, torch.log10(torch.tensor(self.stretch)), LAYERS * DIM).reshape(LAYERS, DIM)
         loss = (scales * (w - self.centres[self.held])).square().sum(dim=(1, 2))
@@ -101,11 +104,26 @@ def test_easy_samples_leave_early_and_make_room() -> None:
     assert found.steps[::2].max() < found.steps[1::2].min()
 
 
-def test_short_of_memory_the_batch_is_halved() -> None:
-    problem = Valleys(centres(9), memory=2)
+@pytest.mark.parametrize(
+    "short", [torch.OutOfMemoryError(), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_short_of_memory_the_batch_is_halved(short: Exception) -> None:
+    problem = Valleys(centres(9), memory=2, short=short)
     found = run(problem, 8)
     assert problem.largest == 2
     torch.testing.assert_close(found.w, problem.centres, atol=0.02, rtol=0)
+    with pytest.raises(OutOfMemoryError):
+        run(Valleys(centres(3), memory=0, short=short), 8)
+
+
+def test_steps_are_reported_while_they_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "REPORT_INTERVAL", 0.0)
+    told: list[float] = []
+    with progress.listening(lambda share, note: told.append(share)):
+        solve(Valleys(centres(3)), 3, 2, (LAYERS, DIM), lbfgs, most_steps=60)
+    assert told == sorted(told)
+    assert told[0] == pytest.approx(2 / 60 / 3)
+    assert told[-1] == 1
 
 
 def test_the_loss_of_lbfgs_never_rises() -> None:
