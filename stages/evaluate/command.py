@@ -40,11 +40,12 @@ def command(
 
     from pipeline.build import resolve_build
     from pipeline.execute import Execution
-    from pipeline.files import write_bytes
+    from pipeline.files import remove, write_bytes
     from pipeline.run import run_stage
     from stages.evaluate.page import render_page
     from stages.evaluate.results import as_csv, as_json, as_table, cells, gather
     from stages.evaluate.setup import make_stages
+    from stages.evaluate.stage import decoded_folder
 
     build = resolve_build(run.dataset, run.build)
     stages = make_stages(build, run, config, shards, seeds, attacks, name)
@@ -54,6 +55,7 @@ def command(
             stage.plan(build)  # what a row lacks is told before any is trained, or deleted
         for stage in stages:
             run_stage(stage, build, execution, fresh=run.fresh, unit="classifiers")
+        remove(decoded_folder(build))
         measures = gather(build, stages)
         table, folder = cells(measures), build.root / stages[0].folder
         write_bytes(folder / "results.csv", as_csv(measures).encode())

@@ -1,13 +1,15 @@
-"""Reads a split of a shard set into memory, as a trainer would that knows nothing of the build."""
+"""Reads a split of a shard set, as a trainer would that knows nothing of the build: into memory, or a mapped file."""
 
 import io
+import math
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,11 +18,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pipeline.config import digest_of
 from pipeline.errors import PipelineError
+from pipeline.files import PARTIAL
 from pipeline.images import Pixels
 from stages.evaluate.formats import ROWS, class_names, count_rows, split_files
 
-MOST_OF_MEMORY = 0.5  # share of the machine's memory that the pixels of a split may take
+IN_MEMORY = 2**28  # bytes of an array up to which each process keeps one of its own
+MOST_OF_DISK = 0.9  # share of what is free there that an array in a file may take
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +33,7 @@ class Samples:
     """The images of a split.
 
     Attributes:
-        pixels: uint8 [N, H, W, 3].
+        pixels: uint8 [N, H, W, 3]; like `latents` in memory, or in a file that all processes share.
         labels: [N].
         soft: probabilities [N, C] where the set has soft labels, else None.
         latents: w+ float32 [N, num_ws, w_dim], where asked for and there.
@@ -61,8 +66,9 @@ def read_split(
     limit: int | None = None,
     alone: bool = False,
     latents: bool = False,
+    cache: Path | None = None,
 ) -> Samples:
-    """Read a split of the set in `folder` into memory; a process keeps the last two.
+    """Read a split of the set in `folder`; a process keeps the last two.
 
     Args:
         digest: of the files' contents; only keeps apart what was written at different times.
@@ -70,54 +76,125 @@ def read_split(
         limit: the first so many only.
         alone: the samples themselves, without variants.
         latents: with w+, where the set has it.
+        cache: folder for files of arrays that are too large for every process's memory; None keeps all there.
 
     Raises:
-        PipelineError: the set has no such split, or does not fit into memory.
+        PipelineError: the set has no such split, or there is no room for it.
     """
     files = split_files(folder, split)
     rows = chain.from_iterable(ROWS[path.suffix](path, latents) for path in files)
     chosen = islice((row for row in rows if not alone or row["variant"] == -1), limit)
     count = min(count_rows(files), limit or sys.maxsize)
-    pixels: Pixels | None = None
+    key = digest_of([str(folder), split, digest, size, limit, alone])[:16]
+    pixels, codes = (None if cache is None else cache / f"{key}-{name}.npy" for name in ("pixels", "latents"))
+    images, w = Filled(pixels, count), Filled(codes, count)
     labels: list[int] = []
     ids: list[str] = []
     soft: list[Any] = []
-    codes: list[Any] = []
     kinds: set[str] = set()
-    for place, row in enumerate(chosen):
-        image = decode(row["image"], size)
-        if pixels is None:
-            check_memory(count * image.nbytes, folder, split)
-            pixels = np.empty((count, *image.shape), np.uint8)
-        pixels[place] = image
-        labels.append(int(row["label"]))
-        ids.append(str(row["id"]))
-        soft.append(row.get("soft_label"))
-        codes.append(row.get("w"))
-        kinds.add(str(row.get("kind", "original")))
-    if pixels is None:
-        raise PipelineError(
-            f"split '{split}' of {folder} holds no sample itself, only variants: make the set with --base original"
-        )
+    with images, w:
+        for place, row in enumerate(chosen):
+            if not images.there:
+                images.put(place, decode(row["image"], size))
+            if row.get("w") is not None and not w.there:
+                w.put(place, np.asarray(row["w"], np.float32))
+            labels.append(int(row["label"]))
+            ids.append(str(row["id"]))
+            soft.append(row.get("soft_label"))
+            kinds.add(str(row.get("kind", "original")))
+        if not labels:
+            raise PipelineError(
+                f"split '{split}' of {folder} holds no sample itself, only variants: make the set with --base "
+                f"original"
+            )
     names = class_names(files[0])
     classes = max(len(names), max(labels) + 1, 2, *(len(given) for given in soft if given))
     return Samples(
-        pixels[: len(labels)],
+        images.array()[: len(labels)],
         np.array(labels),
         soft_targets(soft, labels, classes),
         ids,
-        np.stack(codes).astype(np.float32) if codes[0] is not None else None,
+        w.array()[: len(labels)] if latents and w.begun else None,
         classes,
         names,
         frozenset(kinds),
     )
 
 
-def check_split(folder: Path, split: str, size: int, limit: int | None) -> None:
-    """Raise PipelineError if a split is not there, or would not fit into memory; reads one sample of it."""
+class Filled:
+    """An array of `count` rows that is filled row by row: in memory, or in the file `path` if it is large.
+
+    A file that is there already is taken as it is; it appears under its name when the block ends without an error.
+    """
+
+    def __init__(self, path: Path | None, count: int):
+        self.path, self.count = path, count
+        self.values: NDArray[Any] | None = None
+        self.partial: Path | None = None
+        self.there = path is not None and path.is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything in it."""
+        return self.there or self.values is not None
+
+    def put(self, place: int, row: NDArray[Any]) -> None:
+        """Fill a row; the first one tells what all are like."""
+        if self.values is None:
+            self.values = self.room((self.count, *row.shape), row.dtype)
+        self.values[place] = row
+
+    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """An array without values. Raises PipelineError where a file would fill the disk."""
+        needed = math.prod(shape) * dtype.itemsize
+        if self.path is None or needed <= IN_MEMORY:
+            return np.empty(shape, dtype)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        check_room(needed, self.path.parent)
+        self.partial = self.path.with_name(f"{self.path.name}.{os.getpid()}{PARTIAL}")
+        made: NDArray[Any] = np.lib.format.open_memmap(self.partial, "w+", dtype, shape)
+        return made
+
+    def array(self) -> NDArray[Any]:
+        """All rows; of a file those that are looked at."""
+        if self.there:
+            assert self.path is not None
+            self.values = np.lib.format.open_memmap(self.path, "c")
+        assert self.values is not None
+        return self.values
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self.partial is None:
+            return
+        assert self.path is not None
+        if error is None:
+            self.partial.replace(self.path)
+            self.there = True
+        else:
+            self.partial.unlink(missing_ok=True)
+
+
+def check_split(folder: Path, split: str, size: int, limit: int | None, cache: Path) -> None:
+    """Raise PipelineError if a split is not there, or there is no room for it; reads one sample of it."""
     files = split_files(folder, split)
     first = next(ROWS[files[0].suffix](files[0], False))
-    check_memory(min(count_rows(files), limit or sys.maxsize) * decode(first["image"], size).nbytes, folder, split)
+    needed = min(count_rows(files), limit or sys.maxsize) * decode(first["image"], size).nbytes
+    if needed > IN_MEMORY:
+        check_room(needed, cache)
+
+
+def check_room(needed: int, folder: Path) -> None:
+    """Raise PipelineError if a file of so many bytes would fill the disk that `folder` is, or will be, on."""
+    there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    free = shutil.disk_usage(there).free
+    if needed > MOST_OF_DISK * free:
+        raise PipelineError(
+            f"the decoded images take {needed / 1e9:.1f} GB, and {there} has {free / 1e9:.1f} GB left: make room, or "
+            f"give a smaller --input-size, or --limit"
+        )
 
 
 def decode(data: bytes, size: int) -> Pixels:
@@ -137,13 +214,3 @@ def soft_targets(soft: list[Any], labels: list[int], classes: int) -> NDArray[np
         if given:
             targets[row] = given
     return targets
-
-
-def check_memory(needed: int, folder: Path, split: str) -> None:
-    """Raise PipelineError if the pixels of a split would fill the machine's memory."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > MOST_OF_MEMORY * there:
-        raise PipelineError(
-            f"split '{split}' of {folder} takes {needed / 1e9:.1f} GB of memory and the machine has "
-            f"{there / 1e9:.1f} GB: give a smaller --input-size, or --limit"
-        )
