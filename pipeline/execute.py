@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.build import Build, now
 from pipeline.devices import cpu_count, use_one_thread
@@ -20,6 +20,8 @@ from pipeline.ledger import Record, read_record, write_record
 from pipeline.memory import SHARE, available_memory
 from pipeline.progress import listening
 from pipeline.stage import Chunk, Revising, Stage
+
+T = TypeVar("T")
 
 WINDOW = 3  # tasks under way for each worker: enough to keep it fed, few enough to forget
 THREAD_VARIABLES = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -33,12 +35,14 @@ class Execution:
         workers: processes on this machine; 0 runs in this process, None is one for each core or GPU.
         scheduler: address of a running Dask scheduler, instead of processes here.
         retries: how often a chunk that raised is tried again on a cluster.
+        memory: bytes that a worker wants; where `workers` is None, no more are started than fit.
     """
 
     workers: int | None = None
     scheduler: str | None = None
     device: str = "auto"
     retries: int = 2
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -135,11 +139,30 @@ def execute(
 
 
 def worker_count(execution: Execution, tasks: int) -> int:
-    """Processes to start: as asked, or one for each GPU or core; never more than there are chunks."""
+    """Processes to start: as asked, or one for each GPU or core that fit; never more than there are chunks."""
     if execution.workers is not None:
         return min(execution.workers, tasks)
     count = len(gpu_indices(execution.device)) or cpu_count()
+    if execution.memory:
+        count = min(count, max(1, available_memory() // execution.memory))
     return 0 if min(count, tasks) <= 1 else min(count, tasks)
+
+
+def workers_at_work(execution: Execution, tasks: int) -> int:
+    """How many workers would run so many tasks, this process among them."""
+    if execution.scheduler is None:
+        return max(1, worker_count(execution, tasks))
+    with connect(execution, 0) as client:
+        return min(len(client.scheduler_info()["workers"]), max(1, tasks))
+
+
+def on_a_worker(execution: Execution, function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function where chunks are computed: on some worker of the scheduler, or here."""
+    if execution.scheduler is None:
+        return function(*arguments)
+    with connect(execution, 0) as client:
+        result: T = client.submit(function, *arguments, pure=False).result()
+        return result
 
 
 def gpu_indices(device: str) -> list[str]:

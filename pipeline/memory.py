@@ -56,8 +56,10 @@ def halved(size: int, attempt: Callable[[int], T]) -> tuple[T, int]:
         free_cached()  # here, where the frames that hold the batch are gone
 
 
-def in_batches(count: int, size: int, compute: Callable[[slice], T]) -> list[T]:
+def in_batches(count: int, size: int, compute: Callable[[slice], T], *, reported: bool = False) -> list[T]:
     """What `compute` makes of items 0 to `count`, in batches of nearly equal size; of smaller ones out of memory.
+
+    With `reported`, they are the chunk's steps, or its part's (`pipeline.progress`).
 
     Raises:
         OutOfMemoryError: even one at a time is too much.
@@ -74,7 +76,8 @@ def in_batches(count: int, size: int, compute: Callable[[slice], T]) -> list[T]:
         result, did = halved(even, attempt)
         made.append(result)
         first += min(did, left)
-        report(first, count)
+        if reported:
+            report(first, count)
         size = min(size, did) if did < even else size
     return made
 

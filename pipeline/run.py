@@ -43,7 +43,7 @@ def run_stage(
     chunks = stage.plan(build)
     started = declare(stage, build, settings, fresh)
     key = stage_key(stage, build)
-    left = [chunk for chunk in chunks if problem_of(stage, build, chunk, key) is not None]
+    left = undone(stage, build, chunks, key)
     rows_left = sum(map(len, left))
     total = sum(map(len, chunks))
     revised = to_revise(stage, build, chunks) if not left else {}
@@ -105,6 +105,24 @@ def compute(
 
     with closing(passes()) as tasks:
         execute(stage, build, tasks, key, execution, done, tell)
+
+
+def undone(stage: Stage, build: Build, chunks: list[Chunk], key: str) -> list[Chunk]:
+    """The chunks that are not done, or not any more."""
+    return [chunk for chunk in chunks if problem_of(stage, build, chunk, key) is not None]
+
+
+def left_to_do(stage: Stage, build: Build, chunks: list[Chunk], fresh: bool) -> list[Chunk]:
+    """What a run would do of these chunks; nothing is written.
+
+    Raises:
+        BuildError: the stage was begun with other settings, unless `fresh`.
+    """
+    settings = flat(stage.settings(build))
+    if fresh:
+        return chunks
+    refuse_other_settings(stage, build, settings)
+    return undone(stage, build, chunks, stage_key(stage, build))
 
 
 def to_revise(stage: Stage, build: Build, chunks: list[Chunk]) -> list[Task]:

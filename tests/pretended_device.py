@@ -156,13 +156,14 @@ def moved(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         if isinstance(value, Tensor):
             there = on_card(value)
         elif isinstance(value, str | torch.device):
-            there, value = torch.device(value).type == "cuda", "cpu"
+            there = torch.device(value).type == "cuda"
+            value = "cpu" if there else value
         changed.append(value)
     if isinstance(other := kwargs.get("other"), Tensor):
         there = on_card(other)
     if kwargs.get("device") is not None:
         there = torch.device(kwargs["device"]).type == "cuda"
-        kwargs = {**kwargs, "device": "cpu"}
+        kwargs = {**kwargs, "device": "cpu"} if there else kwargs
     result = func(tensor, *changed, **kwargs)
     if result is not tensor and on_card(tensor):
         mark(result)

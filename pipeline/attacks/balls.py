@@ -68,7 +68,7 @@ def worst_images(
     step: float,
     steps: int,
     seeds: Sequence[int],
-    slots: int,
+    slots: int = 64,
 ) -> Tensor:
     """PGD on images [B, 3, H, W] in [-1, 1], `slots` at once; `epsilon` and `step` are in the same units.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--perceptual", help="Net that measures effects.  [default: the dataset's, or that of the latents]")
 @click.option("--classifier", help="Also count the edits that change this classifier's prediction.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images at once.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images at once.  [default: by size and memory]")
 @click.option("--fresh", is_flag=True, help="Find them anew.")
 @click.option("--list", "listing", is_flag=True, help="List the sets that are there, and do nothing else.")
 @config_options(DirectionsConfig)
@@ -32,7 +32,7 @@ def command(
     perceptual: str | None,
     classifier: str | None,
     device: str,
-    batch_size: int,
+    batch_size: int | None,
     fresh: bool,
     listing: bool,
     config: DirectionsConfig,
@@ -52,6 +52,7 @@ def command(
     if listing:
         return list_sets(target, as_json)
 
+    from pipeline.batches import batch_slots
     from pipeline.classifiers import load_classifier
     from pipeline.devices import resolve_device, use_one_thread
     from pipeline.errors import ManifestError
@@ -67,12 +68,13 @@ def command(
         perceptual = perceptual_of(target)
     if perceptual is None:
         raise ManifestError(f"dataset '{target.manifest.name}' names no perceptual: pass --perceptual NAME")
-    loaded = open_generator(generator or generator_for(target), where.type)
+    generator = generator or generator_for(target)
+    loaded = open_generator(generator, where.type)
     judge = None
     if classifier:
         judge = load_classifier(classifier, tuple(target.reader.classes), loaded.network.resolution, where.type)
     with target.lock():
-        parts = Parts(loaded, perceptual, judge, where, batch_size)
+        parts = Parts(loaded, perceptual, judge, where, batch_slots(batch_size, generator, perceptual, where))
         summary = find_directions(target, name, config, parts, fresh)
     return show_summary(summary, as_json)
 

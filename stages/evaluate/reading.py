@@ -1,4 +1,4 @@
-"""Reads a split of a shard set, as a trainer would that knows nothing of the build: into memory, or a mapped file."""
+"""Reads a split of a shard set, as a trainer would that knows nothing of the build: to memory, or a mapped file."""
 
 import io
 import math
@@ -192,8 +192,8 @@ def check_room(needed: int, folder: Path) -> None:
     free = shutil.disk_usage(there).free
     if needed > MOST_OF_DISK * free:
         raise PipelineError(
-            f"the decoded images take {needed / 1e9:.1f} GB, and {there} has {free / 1e9:.1f} GB left: make room, or "
-            f"give a smaller --input-size, or --limit"
+            f"the decoded images take {needed / 1e9:.1f} GB, and {there} has {free / 1e9:.1f} GB left: make room, "
+            f"or give a smaller --input-size, or --limit"
         )
 
 

@@ -73,7 +73,9 @@ class AdversarialTraining:
         network.eval()
         labels = batch.targets.argmax(dim=1)
         seeds = [seed_of(seed, "at", i) for i in range(len(labels))]
-        images = worst_images(network, batch.images, labels, self.epsilon, self.step, self.steps, seeds, batch.slots)
+        images = worst_images(
+            network, batch.images, labels, self.epsilon, self.step, self.steps, seeds, batch.slots
+        )
         network.train()
         return Batch(images, batch.targets)
 

@@ -134,7 +134,7 @@ class Evaluate:
         return read_split(folder, split, digest, size, self.limit, latents=self.row.latent, cache=cache)
 
     def test_samples(self, build: Build) -> Samples:
-        """The samples that are measured, as the classifier sees them, with their latents if an attack needs these."""
+        """The samples that are measured, as the classifier sees them; with latents if an attack needs them."""
         folder, split = build.shards_path(self.test_shards), self.config.test_split
         digest, size = set_digest(folder, split), self.config.input_size
         latents, cache = any(ATTACKS[name].latent for name in self.attacks), decoded_folder(build)

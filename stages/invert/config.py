@@ -33,6 +33,8 @@ class InvertConfig:
         "an image whose distance is this many robust deviations beyond the median is retried, then marked `poor`",
         at_least=0,
     )
-    chunk_size: int = option(64, "samples in a task and in a storage chunk", at_least=1)
+    chunk_size: int = option(
+        0, "samples in a task; 0 measures how many are two minutes of work, at most 64 of them", at_least=0
+    )
     store_images: bool = option(False, "also store the original and the rendered pixels")
     seed: int = option(0, "seed of everything random", at_least=0)

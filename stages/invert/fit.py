@@ -93,7 +93,7 @@ class Fitter:
             with torch.inference_mode():
                 return encode(loaded.network, network, to_float(pixels[rows]).to(self.device), loaded.passes)
 
-        return torch.cat(in_batches(len(pixels), self.slots(), encoded)).clone()
+        return torch.cat(in_batches(len(pixels), self.slots(), encoded, reported=True)).clone()
 
     def mean_starts(self, count: int) -> Tensor:
         """The mean w in every layer, [count, num_ws, w_dim]."""
@@ -113,7 +113,7 @@ class Fitter:
             config, loaded, perceptual, pixels, ids, latents, theta
         )
         if self.compiled:
-            problem = CompiledLosses(problem, min(self.slots(), config.chunk_size))
+            problem = CompiledLosses(problem, min(self.slots(), config.chunk_size or self.slots()))
 
         def optimizer(slots: int) -> Adam | Lbfgs:
             if random:
@@ -159,7 +159,7 @@ class Fitter:
                 some |= {"codes": composition.codes.cpu().numpy(), "alpha": composition.alpha.cpu().numpy()}
             return some
 
-        parts = in_batches(len(pixels), self.slots(), measured)
+        parts = in_batches(len(pixels), self.slots(), measured, reported=True)
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return {**columns, "steps": solution.steps.float().numpy(), "original": pixels}
 

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.build import Build
+from pipeline.capacity import telling_what_fits
 from pipeline.config import digest_of
 from pipeline.devices import resolve_device
 from pipeline.encoders import open_encoder
@@ -22,7 +23,7 @@ from pipeline.perceptual import perceptual_digest
 from pipeline.run import rows_in_chunks
 from pipeline.samples import count_samples, update_samples
 from pipeline.stage import Chunk, ChunkResult
-from pipeline.store import ArraySpec, create_group, read_rows, write_rows
+from pipeline.store import ArraySpec, create_group, read_rows, shard_samples, write_rows
 from stages.invert.config import InvertConfig
 from stages.invert.fit import Fitter, is_poor
 from stages.invert.latents import ComposedCodes, compose_layer, make_latents
@@ -33,7 +34,7 @@ METRICS = ("lpips", "l1", "psnr", "steps")
 
 @dataclass(frozen=True)
 class Invert:
-    """Projects every sample into W+ and records how well that went."""
+    """Projects every sample into W+ and records how well that went; `config.chunk_size` is not 0."""
 
     config: InvertConfig
     generator: str
@@ -87,8 +88,14 @@ class Invert:
         }
         if self.config.codes > 1:
             attributes["compose_layer"] = compose_layer(self.config, open_generator(self.generator).network)
-        create_group(build.latents_path, rows, self.config.chunk_size, self.arrays(), attributes)
-        return rows_in_chunks(rows, self.config.chunk_size, self.limit)
+        resolution = open_generator(self.generator).network.resolution
+        shard = shard_samples(self.config.chunk_size, resolution)
+        create_group(build.latents_path, rows, shard, self.arrays(), attributes)
+        return self.chunks(build)
+
+    def chunks(self, build: Build) -> list[Chunk]:
+        """The samples in pieces."""
+        return rows_in_chunks(count_samples(build.samples_path), self.config.chunk_size, self.limit)
 
     def inputs(self, build: Build, chunk: Chunk) -> str:
         """Digest of the chunk's rows of the sample table."""
@@ -109,7 +116,8 @@ class Invert:
         if len(rows):
             chosen = samples.iloc[rows]
             pixels = np.stack([originals[i] for i in rows])
-            fitted = self.fitter().fit(build, pixels, chosen["id"].tolist(), chosen["source"].tolist())
+            with telling_what_fits(self.generator, self.perceptual, resolve_device(self.device)):
+                fitted = self.fitter().fit(build, pixels, chosen["id"].tolist(), chosen["source"].tolist())
             for name in columns.keys() & fitted.keys():
                 columns[name][rows] = fitted[name]
         for i in rows[~np.isfinite(columns["w"][rows]).all(axis=(1, 2))]:
@@ -163,7 +171,8 @@ class Invert:
         readable = sorted(originals)
         if readable:
             pixels = np.stack([originals[i] for i in readable])
-            again = self.fitter().fit_again(build, pixels, samples["id"].iloc[readable].tolist())
+            with telling_what_fits(self.generator, self.perceptual, resolve_device(self.device)):
+                again = self.fitter().fit_again(build, pixels, samples["id"].iloc[readable].tolist())
             places = places[readable]
             better = again["lpips"] < columns["lpips"][places]
             for name in columns.keys() & again.keys():

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pipeline.build import Build
+from pipeline.capacity import telling_what_fits
 from pipeline.config import digest_of
+from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
 from pipeline.files import remove, write_bytes
 from pipeline.generators import open_generator
@@ -37,7 +39,7 @@ class Shard:
     device: str = "auto"
     batch_size: int | None = None
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     @property
     def name(self) -> str:
@@ -70,6 +72,10 @@ class Shard:
 
     def plan(self, build: Build) -> list[Chunk]:
         """One chunk for each shard; its rows are places in the shuffled order."""
+        return self.chunks(build)
+
+    def chunks(self, build: Build) -> list[Chunk]:
+        """The shards."""
         plans = self.plans(build)
         return [Chunk(i, plan.start, plan.start + len(plan.rows)) for i, plan in enumerate(plans)]
 
@@ -127,7 +133,8 @@ class Shard:
             info.soft_labels,
         )  # fmt: skip
         files = {path: shard_formats(name)[name] for name, path in paths.items()}
-        write_shard(files, renderer.samples(plan), len(chunk), info)
+        with telling_what_fits(self.generator, None, resolve_device(self.device)):
+            write_shard(files, renderer.samples(plan), len(chunk), info)
         outputs = [file_output(build.root, path, len(chunk)) for path in files]
         return ChunkResult(
             outputs, details={"split": plan.split, "layout": plan.layout, "kinds": dict(renderer.kinds)}
@@ -173,7 +180,8 @@ def _samples_digest(build: Build, changed_ns: int) -> str:
 
 @lru_cache(maxsize=2)
 def _plans(stage: Shard, build: Build, state: str) -> list[ShardPlan]:
-    return plan_shards(build, stage.config, stage.variants, stage.limit)
+    resolution = open_generator(stage.generator).network.resolution
+    return plan_shards(build, stage.config, stage.variants, stage.limit, resolution)
 
 
 def shard_file(build: Build, root: Path, record: Record, output: Output) -> ShardFile:
