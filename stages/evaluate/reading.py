@@ -1,15 +1,12 @@
 """Reads a split of a shard set, as a trainer would that knows nothing of the build: to memory, or a mapped file."""
 
 import io
-import math
-import os
-import shutil
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +17,9 @@ from torch import Tensor
 
 from pipeline.config import digest_of
 from pipeline.errors import PipelineError
-from pipeline.files import PARTIAL
 from pipeline.images import Pixels
+from pipeline.mapped import Filled, check_room
 from stages.evaluate.formats import ROWS, class_names, count_rows, split_files
-
-IN_MEMORY = 2**28  # bytes of an array up to which each process keeps one of its own
-MOST_OF_DISK = 0.9  # share of what is free there that an array in a file may take
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,80 +115,11 @@ def read_split(
     )
 
 
-class Filled:
-    """An array of `count` rows that is filled row by row: in memory, or in the file `path` if it is large.
-
-    A file that is there already is taken as it is; it appears under its name when the block ends without an error.
-    """
-
-    def __init__(self, path: Path | None, count: int):
-        self.path, self.count = path, count
-        self.values: NDArray[Any] | None = None
-        self.partial: Path | None = None
-        self.there = path is not None and path.is_file()
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is anything in it."""
-        return self.there or self.values is not None
-
-    def put(self, place: int, row: NDArray[Any]) -> None:
-        """Fill a row; the first one tells what all are like."""
-        if self.values is None:
-            self.values = self.room((self.count, *row.shape), row.dtype)
-        self.values[place] = row
-
-    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """An array without values. Raises PipelineError where a file would fill the disk."""
-        needed = math.prod(shape) * dtype.itemsize
-        if self.path is None or needed <= IN_MEMORY:
-            return np.empty(shape, dtype)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        check_room(needed, self.path.parent)
-        self.partial = self.path.with_name(f"{self.path.name}.{os.getpid()}{PARTIAL}")
-        made: NDArray[Any] = np.lib.format.open_memmap(self.partial, "w+", dtype, shape)
-        return made
-
-    def array(self) -> NDArray[Any]:
-        """All rows; of a file those that are looked at."""
-        if self.there:
-            assert self.path is not None
-            self.values = np.lib.format.open_memmap(self.path, "c")
-        assert self.values is not None
-        return self.values
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if self.partial is None:
-            return
-        assert self.path is not None
-        if error is None:
-            self.partial.replace(self.path)
-            self.there = True
-        else:
-            self.partial.unlink(missing_ok=True)
-
-
 def check_split(folder: Path, split: str, size: int, limit: int | None, cache: Path) -> None:
     """Raise PipelineError if a split is not there, or there is no room for it; reads one sample of it."""
     files = split_files(folder, split)
     first = next(ROWS[files[0].suffix](files[0], False))
-    needed = min(count_rows(files), limit or sys.maxsize) * decode(first["image"], size).nbytes
-    if needed > IN_MEMORY:
-        check_room(needed, cache)
-
-
-def check_room(needed: int, folder: Path) -> None:
-    """Raise PipelineError if a file of so many bytes would fill the disk that `folder` is, or will be, on."""
-    there = next(path for path in (folder, *folder.parents) if path.is_dir())
-    free = shutil.disk_usage(there).free
-    if needed > MOST_OF_DISK * free:
-        raise PipelineError(
-            f"the decoded images take {needed / 1e9:.1f} GB, and {there} has {free / 1e9:.1f} GB left: make room, "
-            f"or give a smaller --input-size, or --limit"
-        )
+    check_room(min(count_rows(files), limit or sys.maxsize) * decode(first["image"], size).nbytes, cache)
 
 
 def decode(data: bytes, size: int) -> Pixels:
