@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.batches import FILLED, SLOT_PIXELS
+from pipeline.capacity import BASE_BYTES
 from pipeline.footprint import LiveBytes, without_numbers
 from pipeline.generators import Generator
 from pipeline.generators.layered import LayeredGenerator
@@ -15,6 +16,11 @@ PIXEL_BYTES = 4000  # of a gradient step, for networks that cannot be run withou
 TRAINED_BYTES = (
     2**31
 )  # of activations in a training step; a constant, for what batch normalisation sees hangs on it
+
+
+def worker_memory(size: int, device: torch.device) -> int:
+    """Bytes of this machine's memory that a worker wants for images of height and width `size`; 0 if little."""
+    return 0 if size <= SMALL or device.type == "cuda" else BASE_BYTES + TRAINED_BYTES
 
 
 def attack_slots(network: nn.Module, size: int, device: torch.device, generator: Generator | None = None) -> int:
