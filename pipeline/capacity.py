@@ -123,8 +123,8 @@ def telling_what_fits(generator: str, perceptual: str | None, device: torch.devi
         size = f"{network.resolution}x{network.resolution}"
         raise OutOfMemoryError(
             f"out of memory with a single {size} image at once: {what} of generator '{generator}' takes about "
-            f"{gibibytes(MARGIN * each)}, a whole worker {gibibytes(wanted)}, and "
-            f"{gibibytes(memory_share(device))} are free for this one: {what_fits(wanted, device)}"
+            f"{readable(MARGIN * each)}, a whole worker {readable(wanted)}, and "
+            f"{readable(memory_share(device))} are free for this one: {what_fits(wanted, device)}"
         ) from error
 
 
@@ -135,12 +135,12 @@ def what_fits(wanted: int, device: torch.device) -> str:
     fitting = available_memory() // wanted
     if fitting:
         return f"at most {fitting} of --workers fit this machine"
-    return f"free some memory, or use a machine with {gibibytes(wanted)} for each of --workers"
+    return f"free some memory, or use a machine with {readable(wanted)} for each of --workers"
 
 
-def gibibytes(count: float) -> str:
+def readable(count: float) -> str:
     """Bytes as people read them."""
-    return f"{count / 2**30:.1f} GiB"
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def task_size(seconds_each: float, found: Capacity, resolution: int) -> int:
@@ -216,8 +216,8 @@ def show_estimates(
     for each in estimates:
         click.echo(
             f"{each.stage:<16}{each.samples:>10,}{each.tasks or '-':>8}{each.steps:>14,}"
-            f"{each.bytes / 2**30:>9.2f} GiB{shown(each.hours):>12}{each.workers:>9}{shown(each.elapsed):>8}"
-            f"{each.memory / 2**30:>10.1f} GiB"
+            f"{readable(each.bytes):>13}{shown(each.hours):>12}{each.workers:>9}{shown(each.elapsed):>8}"
+            f"{readable(each.memory):>14}"
         )
     for note in dict.fromkeys(each.note for each in estimates if each.note):
         click.echo(f"\nNot measured: {note}")

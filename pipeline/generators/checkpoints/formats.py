@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, WeightsError
-from pipeline.generators.checkpoints import conversions, nvidia, rosinality, tensorflow
+from pipeline.generators.checkpoints import conversions, nvidia, nvidia_stylegan2, rosinality, tensorflow
+from pipeline.generators.checkpoints.converted import Converted
 from pipeline.generators.checkpoints.pickles import Machine
 from pipeline.generators.checkpoints.tensors import Tensors, is_tensor
 from pipeline.generators.checkpoints.torchfiles import LEGACY_MAGIC, read_legacy, read_zip
@@ -27,6 +28,7 @@ class Checkpoint:
         state: tensors, float32 where they are real; they may share the bytes of the file.
         conv_clamp: bound on activations that the file says the network has.
         settings: whatever else the file says that the network differs in from its family's usual one.
+        notes: what the file lacks and was made up, or was found in an odd place: clauses without a full stop.
     """
 
     family: str
@@ -34,6 +36,7 @@ class Checkpoint:
     state: dict[str, Tensor]
     conv_clamp: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class StateFormat:
     name: str
     family: str
     marks: tuple[str, ...]
-    convert: Callable[[State], dict[str, Tensor]] = dict
+    convert: Callable[[State], dict[str, Tensor] | Converted] = dict
 
 
 STATE_FORMATS = (
@@ -161,9 +164,7 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
     beside: dict[str, Any] = {}
     for _ in range(MAX_WRAPPERS):
         if nvidia.is_module(content):
-            state, clamp = nvidia.read_module(content)
-            known = recognise(state)
-            return Checkpoint(known.family, "StyleGAN2-ADA pickle", real(known.convert(state)), clamp)
+            return from_module(content, tensors)
         if isinstance(content, tuple) and len(content) == 3:
             content = content[2]  # G, D, Gs: the averaged generator is last
         if tensorflow.is_network(content):
@@ -175,13 +176,30 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
         if len(state) > 2:
             state = without_prefix(state) | beside
             known = recognise(state)
-            return Checkpoint(known.family, known.name, real(known.convert(state)))
+            done = converted(known, state)
+            return Checkpoint(known.family, known.name, real(done.state), None, done.settings, done.notes)
         beside |= {key: value for key, value in state.items() if key == "latent_avg"}
         inner = [content[key] for key in WRAPPERS if key in content]
         if not inner:
             break
         content = inner[0]
     raise CheckpointError("it holds no generator of a known kind (docs/generators.md lists them)")
+
+
+def converted(known: StateFormat, state: State) -> Converted:
+    """Convert a state dict of a known kind."""
+    done = known.convert(state)
+    return done if isinstance(done, Converted) else Converted(done)
+
+
+def from_module(record: Any, tensors: Tensors) -> Checkpoint:
+    """Convert a network of NVIDIA's PyTorch repositories."""
+    network = nvidia.read_network(record, tensors)
+    if any(key.startswith(("synthesis.L0_", "synthesis.input.")) for key in network.state):
+        raise CheckpointError("it holds a StyleGAN3, which is no family here: StyleGAN2 pickles are read")
+    done = nvidia_stylegan2.from_nvidia_stylegan2(network)
+    clamp = done.settings.pop("conv_clamp", None)
+    return Checkpoint("stylegan2", "StyleGAN2-ADA pickle", real(done.state), clamp, done.settings, done.notes)
 
 
 def from_tensorflow(network: tensorflow.TFNetwork) -> Checkpoint:
