@@ -63,9 +63,9 @@ class FullyConnected(nn.Module):
         return F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
 
 
-def normalize_2nd_moment(x: Tensor) -> Tensor:
+def normalize_2nd_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
     """Scale x [B, D, …] to unit mean square over D."""
-    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+    return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
 
 
 def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None, num_ws: int) -> Tensor:
@@ -165,7 +165,7 @@ def fold_spectral_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     iteration from u0 (sv0 is for show); torch's own `spectral_norm` stores `weight_orig`, `weight_u` and
     `weight_v`, and normalises by u·W·v. A file with none of these is returned as it is.
     """
-    left_out = re.compile(r".*\.(u0|sv0|weight_orig|weight_u|weight_v)$")
+    left_out = re.compile(r".*\.(u\d+|sv\d+|weight_orig|weight_u|weight_v)$")
     folded = {key: tensor for key, tensor in state.items() if not left_out.match(key)}
     for key, tensor in state.items():
         stem, _, name = key.rpartition(".")

@@ -9,7 +9,18 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, WeightsError
-from pipeline.generators.checkpoints import conversions, nvidia, nvidia_stylegan2, rosinality, tensorflow
+from pipeline.generators.biggan_norms import SYNCHRONISED_NOTE, is_synchronised
+from pipeline.generators.checkpoints import (
+    cut,
+    nvidia,
+    nvidia_stylegan2,
+    rosinality,
+    strangers,
+    tensorflow,
+    tf_progan,
+    tf_stylegan1,
+    tf_stylegan2,
+)
 from pipeline.generators.checkpoints.converted import Converted
 from pipeline.generators.checkpoints.pickles import Machine
 from pipeline.generators.checkpoints.tensors import Tensors, is_tensor
@@ -49,13 +60,18 @@ class StateFormat:
     convert: Callable[[State], dict[str, Tensor] | Converted] = dict
 
 
+def with_norm_note(state: State) -> Converted:
+    """Leave a BigGAN as it is, and say so where its norms are of a kind that two readings of its code differ in."""
+    return Converted(dict(state), notes=(SYNCHRONISED_NOTE,) if is_synchronised(state) else ())
+
+
 STATE_FORMATS = (
     StateFormat("StyleGAN2-ADA state dict", "stylegan2", ("synthesis.b4.const", "mapping.w_avg")),
     StateFormat("PyTorch port of StyleGAN", "stylegan1", ("synthesis.layer0.first_layer",)),
     StateFormat(
         "rosinality StyleGAN2", "stylegan2", ("input.input", "conv1.conv.weight"), rosinality.from_rosinality
     ),
-    StateFormat("BigGAN-PyTorch", "biggan", ("shared.weight", "blocks.0.0.conv1.weight")),
+    StateFormat("BigGAN-PyTorch", "biggan", ("shared.weight", "blocks.0.0.conv1.weight"), with_norm_note),
     StateFormat("pytorch-pretrained-BigGAN", "biggan-deep", ("embeddings.weight", "generator.conv_to_rgb.bias")),
     StateFormat("ProGAN state dict", "progan", ("b4.dense.weight",)),
     StateFormat("DCGAN of the PyTorch examples", "dcgan", ("main.0.weight", "main.1.running_mean")),
@@ -64,18 +80,28 @@ STATE_FORMATS = (
 
 @dataclass(frozen=True)
 class TFFormat:
-    """A kind of TensorFlow network, told by a variable that only it has."""
+    """A kind of TensorFlow network, told by a variable that only it has, one of several."""
 
     name: str
     family: str
-    mark: str
-    convert: Callable[[tensorflow.TFNetwork], dict[str, Tensor]]
+    marks: tuple[str, ...]
+    convert: Callable[[tensorflow.TFNetwork], Converted]
 
 
 TF_FORMATS = (
-    TFFormat("ProGAN pickle (TensorFlow)", "progan", "4x4/Dense/weight", conversions.from_progan),
-    TFFormat("StyleGAN pickle (TensorFlow)", "stylegan1", "4x4/Const/StyleMod/weight", conversions.from_stylegan1),
-    TFFormat("StyleGAN2 pickle (TensorFlow)", "stylegan2", "4x4/Conv/mod_weight", conversions.from_stylegan2),
+    TFFormat("ProGAN pickle (TensorFlow)", "progan", ("4x4/Dense/weight",), tf_progan.from_progan),
+    TFFormat(
+        "StyleGAN pickle (TensorFlow)",
+        "stylegan1",
+        ("synthesis/4x4/Const/StyleMod/weight", "synthesis/4x4/Const/bias", "synthesis/4x4/Dense/weight"),
+        tf_stylegan1.from_stylegan1,
+    ),
+    TFFormat(
+        "StyleGAN2 pickle (TensorFlow)",
+        "stylegan2",
+        ("synthesis/4x4/Conv/mod_weight",),
+        tf_stylegan2.from_stylegan2,
+    ),
 )
 
 # Under which keys people save a generator; the averaged one comes first. Those below must hold one of these again.
@@ -94,15 +120,6 @@ MAX_WRAPPERS = 4
 # No honest file holds much more numbers than bytes.
 MAX_GROWTH = 4
 
-# Files that are something else, by how they begin.
-STRANGERS = {
-    b"\x1f\x8b": "it is packed with gzip: unpack it first",
-    b"<": "it is a web page, not weights: download it with a browser, and confirm what the page asks",
-    b"version https://git-lfs": "it is a pointer of Git LFS, not the file: run `git lfs pull` where it comes from",
-    b"\x89HDF": "it is an HDF5 file: Keras weights are not read",
-    b"7z\xbc\xaf": "it is packed with 7z: unpack it first",
-}
-
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read somebody's weights. Nothing in the file is run, whatever it holds.
@@ -111,6 +128,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: it cannot be read, is damaged, or is of no known kind.
     """
     try:
+        if path.is_dir():
+            raise CheckpointError(strangers.folder(path))
         size = path.stat().st_size
         if not size:
             raise CheckpointError("it is empty: download it again")
@@ -121,7 +140,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path}: it cannot be read ({error.strerror})") from error
     except (CheckpointError, WeightsError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {strangers.unfinished(path) or error}") from error
     if sum(tensor.numel() for tensor in checkpoint.state.values()) > MAX_GROWTH * size + 2**20:
         raise CheckpointError(f"{path}: it is damaged or hostile: it holds more numbers than the file has bytes")
     return checkpoint
@@ -129,15 +148,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def read_buffer(buffer: memoryview, path: Path) -> Checkpoint:
     """Read a whole file's bytes by the kind of container they are."""
+    if missing := cut.cut_safetensors(buffer):
+        raise CheckpointError(missing)
     if int.from_bytes(buffer[:8], "little") < len(buffer) and bytes(buffer[8:9]) == b"{":
         return from_content(read_safetensors(path), Tensors())
+    if answer := strangers.stranger(path, buffer):
+        raise CheckpointError(answer)
     if bytes(buffer[:4]) == b"PK\x03\x04":
         opened = read_zip(buffer)
         return from_content(opened.content, Tensors(opened.storages))
     if bytes(buffer[:1]) != b"\x80":
-        reasons = [reason for start, reason in STRANGERS.items() if bytes(buffer[: len(start)]) == start]
         kinds = "a pickle of NVIDIA's repositories, a torch file or safetensors"
-        raise CheckpointError(reasons[0] if reasons else f"it is neither {kinds} (docs/generators.md)")
+        raise CheckpointError(f"it is neither {kinds} (docs/generators.md)")
     content = Machine(buffer).run()
     if content == LEGACY_MAGIC:
         opened = read_legacy(buffer)
@@ -205,8 +227,10 @@ def from_module(record: Any, tensors: Tensors) -> Checkpoint:
 def from_tensorflow(network: tensorflow.TFNetwork) -> Checkpoint:
     """Convert a TensorFlow network of a known kind."""
     for known in TF_FORMATS:
-        if known.mark in network.variables or f"synthesis/{known.mark}" in network.variables:
-            return Checkpoint(known.family, known.name, known.convert(network), clamp_of(network.settings))
+        if any(mark in network.variables for mark in known.marks):
+            made = known.convert(network)
+            clamp = clamp_of(network.settings)
+            return Checkpoint(known.family, known.name, made.state, clamp, made.settings, made.notes)
     raise CheckpointError("it is a TensorFlow network, but no ProGAN, StyleGAN or StyleGAN2 generator")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from pipeline.errors import CheckpointError, ManifestError, PipelineError, WeightsError
 from pipeline.files import remove, sha256_file, write_bytes
 from pipeline.generators.checkpoints.formats import Checkpoint, read_checkpoint
+from pipeline.generators.checkpoints.strangers import folder
 from pipeline.generators.layered import LayeredGenerator
 from pipeline.generators.loading import check_sizes, family_class, forget_generators
 from pipeline.images import Pixels, encode_png, grid, to_uint8
@@ -73,6 +74,8 @@ def import_checkpoint(
     """
     if not NAME.fullmatch(name):
         raise ManifestError(f"--as {name}: a name has letters, digits, '-' and '_' only")
+    if file.is_dir():
+        raise CheckpointError(f"{file}: {folder(file)}")
     if not file.is_file():
         raise CheckpointError(f"no file at {file}: give the path of the checkpoint")
     path = weights_folder() / f"{name}.toml"

@@ -183,7 +183,17 @@ def nvidia_pickle(
     return path
 
 
-def tf_network(Network: Any, settings: Mapping[str, Any], variables: Mapping[str, Any]) -> Any:
+# What the outermost network takes for itself; all else it hands to its components, whose files repeat it.
+TF_OWN = {"truncation_psi", "style_mixing_prob", "synthesis_func", "mapping_func"}
+
+
+def tf_network(
+    Network: Any,
+    settings: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    version: int = 4,
+    source: str = "raise SystemExit('the source was run')",
+) -> Any:
     """Make a TensorFlow network; variables named part/… go into its components."""
     network = Network()
     parts = {part: {} for part in ("mapping", "synthesis")}
@@ -194,11 +204,19 @@ def tf_network(Network: Any, settings: Mapping[str, Any], variables: Mapping[str
             parts[part][rest] = array
         else:
             own.append((name, array))
-    components = {part: tf_network(Network, {}, inner) for part, inner in parts.items() if inner}
+    handed = {name: value for name, value in settings.items() if name not in TF_OWN}
+    extra = {"mapping": {"dlatent_broadcast": 6}, "synthesis": {}}
+    components = {
+        part: tf_network(Network, handed | extra[part], inner, version, source)
+        for part, inner in parts.items()
+        if inner
+    }
     network.__dict__ |= {
-        "version": 4, "name": "Gs", "static_kwargs": dict(settings), "components": components,
-        "build_module_src": "raise SystemExit('the source was run')", "build_func_name": "G", "variables": own,
+        "version": version, "name": "Gs", "static_kwargs": dict(settings), "components": components,
+        "build_module_src": source, "build_func_name": "G", "variables": own,
     }  # fmt: skip
+    if version == 5:
+        network.__dict__ |= {"input_shapes": [[None, 6]], "output_names": ["images_out"]}
     return network
 
 
@@ -208,10 +226,11 @@ def tf_pickle(
     settings: Mapping[str, Any] | None = None,
     protocol: int = 4,
     name: str = "dnnlib.tflib.network.Network",
+    **more: Any,
 ) -> Path:
     """Write a tuple (G, D, Gs) of which only Gs holds these variables."""
     with stand_ins(name) as made:
-        empty, full = {}, tf_network(made["Network"], settings or {}, variables)
+        empty, full = {}, tf_network(made["Network"], settings or {}, variables, **more)
         others = [tf_network(made["Network"], empty, empty) for _ in range(2)]
         path.write_bytes(pickle.dumps((*others, full), protocol))
     return path
