@@ -11,7 +11,7 @@ from pipeline.memory import memory_share
 from pipeline.perceptual import PerceptualNet, load_perceptual
 
 SLOT_PIXELS = 64 * 32 * 32  # pixels in a batch with gradients on a CPU
-RENDER_PIXELS = 64 * 128 * 128  # pixels in a batch that is only rendered
+RENDER_PIXELS = 64 * 64 * 64  # pixels in a batch that is only rendered
 MOST_SLOTS = 256
 MOST_RENDERED = 64
 SMALL = 64  # height and width up to which such batches fit any memory
@@ -26,7 +26,7 @@ def batch_slots(batch_size: int | None, generator: str, perceptual: str, device:
 
 
 def render_slots(batch_size: int | None, generator: str, device: torch.device) -> int:
-    """How many images are rendered at once, without gradients: --batch-size, or 64, fewer of more than 128x128."""
+    """How many images are rendered at once, without gradients: --batch-size, or 64, fewer of more than 64x64."""
     if batch_size is not None:
         return batch_size
     return _render_slots(generator, device)

@@ -56,7 +56,7 @@ class Capacity:
         return work.steps * self.rates.gradient_step + work.renders * self.rates.render
 
 
-def capacity(generator: str, perceptual: str, device: str, batch_size: int | None) -> Capacity:
+def measured(generator: str, perceptual: str, device: str, batch_size: int | None) -> Capacity:
     """Measure this machine with a few steps of these networks."""
     where = resolve_device(device)
     network, net = open_generator(generator, where.type).network, load_perceptual(perceptual, where.type)
@@ -163,7 +163,7 @@ def settled_size(asked: int, build: Build, stage: str, fresh: bool) -> int:
 
 def measure(execution: Execution, generator: str, perceptual: str, batch_size: int | None) -> Capacity:
     """Measure a machine that chunks would be computed on."""
-    return on_a_worker(execution, capacity, generator, perceptual, execution.device, batch_size)
+    return on_a_worker(execution, measured, generator, perceptual, execution.device, batch_size)
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,8 @@ def map_bounded(
         except KilledWorker as error:
             raise PipelineError(
                 f"{future.key} ended {error.allowed_failures + 1} workers that ran it, most likely for want of "
-                f"memory: run the same command with a smaller --batch-size or fewer --workers"
+                f"memory: run the same command with a smaller --batch-size or fewer --workers (--dry-run tells "
+                f"what one takes)"
             ) from error
         yield submitted.pop(future.key)
         future.release()

@@ -17,6 +17,7 @@ from typing import Self, TextIO
 from tqdm import tqdm
 
 PLAIN_INTERVAL = 10.0  # seconds from one plain line to the next
+BAR_INTERVAL = 0.5  # seconds from one drawing of the live line to the next
 REPORT_INTERVAL = 1.0  # seconds from one report that is passed on to the next
 
 Listener = Callable[[float, str], None]  # takes the share of the chunk that is done, and a note
@@ -148,6 +149,9 @@ class Progress:
             if note:
                 self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(change)
+            if time.monotonic() - self.last >= BAR_INTERVAL:
+                self.last = time.monotonic()
+                self.bar.refresh()  # tqdm itself shows whole steps only
         elif time.monotonic() - self.last >= PLAIN_INTERVAL:
             self._plain(note)
 

@@ -3,13 +3,13 @@
 import json
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.build import Build
 from pipeline.config import digest_of
 from pipeline.files import write_bytes
 from pipeline.generators import open_generator
@@ -17,6 +17,7 @@ from pipeline.images import Pixels, to_float, to_uint8
 from pipeline.memory import in_batches
 from pipeline.perceptual import Features, PerceptualNet, load_perceptual, perceptual_digest
 from pipeline.perceptual.base import lpips_distance
+from pipeline.progress import report
 from pipeline.seeds import torch_generator
 from stages.augment.modes.base import Context, Sources, Variants
 
@@ -119,28 +120,32 @@ def measure(
     )
 
 
-def farthest_distance(build: Build, generator: str, perceptual: str, device: str) -> float:
-    """`unrelated_distance`, which a build keeps once it has been measured."""
-    key = digest_of([open_generator(generator).sha256, perceptual_digest(perceptual), device, IMAGES])[:16]
-    path = build.root / ".cache" / f"unrelated-{key}.json"
-    if not path.is_file():
-        write_bytes(path, json.dumps(unrelated_distance(generator, perceptual, device)).encode())
-    return float(json.loads(path.read_text(encoding="utf-8")))
-
-
 @lru_cache(maxsize=2)
-def unrelated_distance(generator: str, perceptual: str, device: str) -> float:
+def unrelated_distance(generator: str, perceptual: str, device: str, folder: Path) -> float:
     """What counts as too far: a distance that only one in twenty pairs of random images exceeds.
 
     A change of all that a style sets may come near it; beyond it lie broken images. It depends on the two networks
-    alone, so it is the same whatever has been inverted so far. Each image is compared with those before it, as many
-    as NEIGHBOURS.
+    alone, so it is the same whatever has been inverted so far, and is kept in a folder.
     """
+    settings = [device, IMAGES, NEIGHBOURS, FARTHEST]
+    key = digest_of([open_generator(generator).sha256, perceptual_digest(perceptual), *settings])[:16]
+    path = folder / f"unrelated-{key}.json"
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        bound = measure_unrelated(generator, perceptual, device)
+        write_bytes(path, json.dumps(bound).encode())
+        return bound
+
+
+def measure_unrelated(generator: str, perceptual: str, device: str) -> float:
+    """The distance between random images that FARTHEST of the pairs stay below, of neighbours in a row of IMAGES."""
     network, net = open_generator(generator, device).network, load_perceptual(perceptual, device)
     distances: list[float] = []
     before: list[Features] = []
     with torch.no_grad():
         for number in range(IMAGES):
+            report(0, 1, f"comparing unrelated images: {number}/{IMAGES}")
             rng = torch_generator(0, "unrelated", number)
             z = torch.randn(1, network.z_dim, generator=rng).to(device)
             chosen = torch.randint(max(1, network.c_dim), (1,), generator=rng)

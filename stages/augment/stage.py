@@ -25,7 +25,7 @@ from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import ArraySpec, create_group, read_rows, shard_samples, write_rows
 from stages.augment.config import SHARED, AugmentConfig
 from stages.augment.layout import Columns, empty_columns, layout
-from stages.augment.measure import farthest_distance, measure
+from stages.augment.measure import measure, unrelated_distance
 from stages.augment.modes import MODES
 from stages.augment.modes.base import Context, Sources
 from stages.augment.setup import edits_digest, make_context, open_classifier, open_edits
@@ -187,28 +187,30 @@ class Augment:
         self, build: Build, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context
     ) -> list[int]:
         """Make the variants at some places of a chunk, and return which of them are not finite numbers."""
+        mixup = MODES[self.config.mode].partners and "soft_label" in columns  # may go all the way to the partner
+        bound = np.inf
+        if not mixup:
+            device = resolve_device(self.device).type
+            bound = unrelated_distance(self.generator, self.perceptual, device, build.root / ".cache")
         broken: list[int] = []
         done = 0
         for batch in self.batches(places):
             with torch.no_grad(), part(done / len(places), (done + len(batch)) / len(places)):
-                broken += batch[self.fill(build, columns, batch, [keys[i] for i in batch], context)].tolist()
+                broken += batch[self.fill(columns, batch, [keys[i] for i in batch], context, bound)].tolist()
             done += len(batch)
         return broken
 
     def fill(
-        self, build: Build, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context
+        self, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context, bound: float
     ) -> NDArray[np.bool_]:
         """Make the variants at some places of a chunk, measure them, and write them to its columns.
 
-        Returns which of them are not finite numbers.
+        Those farther than `bound` from their sources are flagged. Returns which of them are not finite numbers.
         """
         rows, labels, numbers = (torch.from_numpy(columns[n][places]) for n in ("source", "label", "variant"))
         sources = Sources(context.read_w(rows), rows, keys, labels, numbers, context.read_codes(rows))
         with part(0, ATTACKED if MODES[self.config.mode].attacks else 0):
             made = MODES[self.config.mode].load()(sources, context)
-        mixup = MODES[self.config.mode].partners and "soft_label" in columns  # may go all the way to the partner
-        names = (self.generator, self.perceptual, sources.w.device.type)
-        bound = np.inf if mixup else farthest_distance(build, *names)
         with part(ATTACKED if MODES[self.config.mode].attacks else 0, 1):
             measured = measure(made, sources, context, self.perceptual, bound, keep_pixels="image" in columns)
         columns["w"][places] = made.w.cpu().numpy()

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.option("--perceptual", help="Net that measures effects.  [default: the dataset's, or that of the latents]")
 @click.option("--classifier", help="Also count the edits that change this classifier's prediction.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images at once.  [default: by size and memory]")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), help="Images at once.  [default: by their size and the memory]"
+)
 @click.option("--fresh", is_flag=True, help="Find them anew.")
 @click.option("--list", "listing", is_flag=True, help="List the sets that are there, and do nothing else.")
 @config_options(DirectionsConfig)
@@ -52,7 +54,7 @@ def command(
     if listing:
         return list_sets(target, as_json)
 
-    from pipeline.batches import batch_slots
+    from pipeline.batches import render_slots
     from pipeline.classifiers import load_classifier
     from pipeline.devices import resolve_device, use_one_thread
     from pipeline.errors import ManifestError
@@ -68,13 +70,13 @@ def command(
         perceptual = perceptual_of(target)
     if perceptual is None:
         raise ManifestError(f"dataset '{target.manifest.name}' names no perceptual: pass --perceptual NAME")
-    generator = generator or generator_for(target)
-    loaded = open_generator(generator, where.type)
+    loaded = open_generator(generator or generator_for(target), where.type)
     judge = None
     if classifier:
         judge = load_classifier(classifier, tuple(target.reader.classes), loaded.network.resolution, where.type)
     with target.lock():
-        parts = Parts(loaded, perceptual, judge, where, batch_slots(batch_size, generator, perceptual, where))
+        slots = render_slots(batch_size, generator or generator_for(target), where)
+        parts = Parts(loaded, perceptual, judge, where, slots)
         summary = find_directions(target, name, config, parts, fresh)
     return show_summary(summary, as_json)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.composition import Composition, render
 from pipeline.directions import Directions, Range, edit
 from pipeline.generators import Generator
+from pipeline.memory import in_batches
 from pipeline.perceptual import PerceptualNet
 from pipeline.progress import Progress
 
@@ -56,10 +57,11 @@ def score(
     A flip is an edit after which the classifier predicts another class than for the unedited rendering (eq. 2).
     """
     shape = (len(directions.axes), len(directions.ranges))
-    effect, flips = np.zeros(shape), np.zeros(shape)
     with Progress("directions", len(scored.w) * shape[0] * shape[1] * 2, "edits") as progress:
-        for places in torch.arange(len(scored.w), device=scored.w.device).split(batch_size):
-            some = scored.at(places)
+
+        def judge(rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            some = scored.at(torch.arange(len(scored.w), device=scored.w.device)[rows])
+            effect, flips = np.zeros(shape), np.zeros(shape)
             plain = render(judges.generator, some.w, some.composition).clamp(-1, 1)
             target = judges.perceptual.target(plain)
             before = predictions(judges.classifier, plain)
@@ -69,7 +71,11 @@ def score(
                     images = some.edited(directions, axis, layers, r, judges.generator).clamp(-1, 1)
                     effect[axis, column] += float(judges.perceptual.distance(images, target).sum())
                     flips[axis, column] += float((predictions(judges.classifier, images) != before).sum())
-                progress.advance(2 * len(places))
+                progress.advance(2 * len(some.w))
+            return effect, flips
+
+        parts = in_batches(len(scored.w), batch_size, judge)
+    effect, flips = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
     if judges.classifier is None:
         flips[:] = np.nan
     edits = 2 * len(scored.w)

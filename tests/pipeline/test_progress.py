@@ -78,6 +78,23 @@ def test_a_run_that_goes_on_counts_its_own_rate(at_once: None, monkeypatch: pyte
     assert lines[3] == "p: 70/100 images (70%), 8.0 s each, 04:00 left"
 
 
+def test_a_bar_moves_by_parts_and_shows_notes(at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(progress, "BAR_INTERVAL", 0.0)
+    stream = Terminal()
+    with Progress("p", 10, "images", done=2, stream=stream) as shown:
+        shown.move(0, 0.0, "comparing")
+        shown.move(0, 0.3)
+        shown.advance(4, piece=0)
+    lines = stream.getvalue().split("\r")
+    assert any("comparing" in line for line in lines)
+    assert any(" 2.3/10 " in line for line in lines)
+    assert " 6.0/10 " in lines[-1]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_chunk_is_seen_to_move(tmp_path: Path, tiny: Tiny, at_once: None, workers: int) -> None:
     done = run_pipeline(*tiny.invert(tmp_path / "b", limit=32, workers=workers, steps=40))

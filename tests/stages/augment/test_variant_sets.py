@@ -23,7 +23,7 @@ from pipeline.generators import load_generator, open_generator
 from pipeline.images import to_float, to_uint8
 from pipeline.store import open_group
 from stages.augment.config import AugmentConfig, resolve
-from stages.augment.measure import farthest_distance, measure, unrelated_distance
+from stages.augment.measure import measure, measure_unrelated, unrelated_distance
 from stages.augment.modes.base import Context, Sources, Variants, no_partner
 from stages.augment.setup import make_context
 from stages.shard.config import ShardConfig
@@ -212,13 +212,16 @@ def test_a_source_is_rendered_once_for_all_its_variants(tiny: Tiny) -> None:
     assert one.pixels.shape == (9, 32, 32, 3)
 
 
-def test_the_bound_is_measured_once_for_a_build(build: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bound_is_measured_once_for_a_build(
+    build: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = (str(tiny.generator), str(tiny.perceptual), "cpu")
-    bound = farthest_distance(open_build(build), *names)
-    assert bound == pytest.approx(unrelated_distance(*names))
-    assert bound > 0
-    monkeypatch.setattr("stages.augment.measure.unrelated_distance", None)
-    assert farthest_distance(open_build(build), *names) == bound
+    assert len(list((build / ".cache").glob("unrelated-*.json"))) == 1
+    bound = unrelated_distance(*names, tmp_path)
+    assert bound == measure_unrelated(*names) > 0
+    monkeypatch.setattr("stages.augment.measure.measure_unrelated", None)
+    unrelated_distance.cache_clear()
+    assert unrelated_distance(*names, tmp_path) == bound
 
 
 def test_chunks_and_batches_make_no_difference(build: Path, classifier: Path) -> None:
