@@ -139,7 +139,7 @@ def unrelated_distance(generator: str, perceptual: str, device: str, folder: Pat
 
 
 def measure_unrelated(generator: str, perceptual: str, device: str) -> float:
-    """The distance between random images that FARTHEST of the pairs stay below, of neighbours in a row of IMAGES."""
+    """The distance that FARTHEST of the pairs of neighbours stay below in a row of IMAGES random ones."""
     network, net = open_generator(generator, device).network, load_perceptual(perceptual, device)
     distances: list[float] = []
     before: list[Features] = []
