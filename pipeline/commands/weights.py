@@ -1,4 +1,4 @@
-"""`pipeline weights`: import, list and check the weights of generators."""
+"""`pipeline weights`: import, list and check the weights of generators and encoders."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ import click
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Import, list and check the weights of generators.
+    """Import, list and check the weights of generators and encoders.
 
     \b
         pipeline weights list
@@ -24,24 +24,29 @@ def command() -> None:
     "--fine-layers",
     help="0-based w+ layers that do not carry the label, as 10-17.  [default: the declared, or 128x128 and finer]",
 )
+@click.option("--generator", help="Imported generator that an encoder is for.  [default: the one in its file]")
 @click.option("--force", is_flag=True, help="Replace what was imported under this name.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-def import_command(file: str, name: str, fine_layers: str | None, force: bool, as_json: bool) -> None:
+def import_command(
+    file: str, name: str, fine_layers: str | None, generator: str | None, force: bool, as_json: bool
+) -> None:
     """Convert a downloaded checkpoint to safetensors; nothing in it is run.
 
     \b
         pipeline weights import karras2019stylegan-celebahq-1024x1024.pkl --as celebahq-1024
+        pipeline weights import e4e_ffhq_encode.pt --as e4e-ffhq
 
-    Its format is recognised by its content (docs/generators.md lists them).
+    Its format is recognised by its content (docs/generators.md lists them). A checkpoint of pSp, e4e or ReStyle
+    becomes an encoder, and a generator unless that is imported already.
     """
     from pathlib import Path
 
-    from pipeline.generators.checkpoints import import_checkpoint
+    from pipeline.encoders.importing import import_weights
     from pipeline.generators.checkpoints.importing import parse_layers
     from pipeline.options import show_summary
 
     layers = None if fine_layers is None else parse_layers(fine_layers)
-    imported = import_checkpoint(Path(file).expanduser(), name, fine_layers=layers, force=force)
+    imported = import_weights(Path(file).expanduser(), name, fine_layers=layers, generator=generator, force=force)
     if not as_json:
         click.echo(
             f"{name} was imported from this very file before." if imported.repeated else f"{name} is imported."
