@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import Any
 
 import click
 
@@ -57,7 +58,7 @@ def import_command(
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def list_command(as_json: bool) -> None:
-    """List the declared generators, and what those without weights need.
+    """List the declared generators and encoders, and what those without weights need.
 
     \b
         pipeline weights list
@@ -70,12 +71,18 @@ def list_command(as_json: bool) -> None:
         click.echo(json.dumps(rows))
         return
     for row in rows:
-        size = f"  ({row['family']}, {row['resolution']}x{row['resolution']})" if "family" in row else ""
-        click.echo(f"{row['name']}{size}")
+        click.echo(f"{row['name']}  ({what(row)})")
         if row.get("description"):
             click.echo(f"    {row['description']}")
         click.echo(f"    present: {row['weights']}" if row["present"] else f"    {row['problem']}")
     click.echo(f"\nImported weights are in {weights_folder()} ($ONMANIFOLD_WEIGHTS names another folder).")
+
+
+def what(row: dict[str, Any]) -> str:
+    """What a row of the list is, in a few words."""
+    if row["kind"] == "encoder":
+        return f"encoder of {row['generator']}" if row.get("generator") else "encoder"
+    return f"{row['family']}, {row['resolution']}x{row['resolution']}" if "family" in row else "generator"
 
 
 @command.command("check")
@@ -94,5 +101,6 @@ def check_command(names: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps(rows))
     else:
         for row in rows:
-            click.echo(f"{row['name']}: {row['problem'] or 'as declared'}")
+            kind = " (encoder)" if row["kind"] == "encoder" else ""
+            click.echo(f"{row['name']}{kind}: {row['problem'] or 'as declared'}")
     sys.exit(1 if any(row["problem"] for row in rows) else 0)

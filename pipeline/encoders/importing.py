@@ -7,6 +7,7 @@ from typing import Any
 
 import tomli_w
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline.encoders import ImageEncoder, build_encoder, encode, open_encoder
@@ -19,7 +20,7 @@ from pipeline.generators.checkpoints.importing import NAME, Imported, built, imp
 from pipeline.generators.layered import LayeredGenerator
 from pipeline.generators.loading import find_generator
 from pipeline.manifest import MANIFESTS, EncoderManifest, parse_manifest, read_toml, weights_folder
-from pipeline.weights import read_weights, write_weights
+from pipeline.weights import write_weights
 
 FAMILY = "psp"
 # Mean difference between renderings of the mean w up to which two generators are the same one, differently saved.
@@ -161,10 +162,11 @@ def earlier_import(path: Path, source_sha256: str, generator: str | None) -> Enc
     if manifest is None or manifest.source_sha256 != source_sha256 or generator not in (None, manifest.generator):
         raise ManifestError(f"{weights} was imported from another file or otherwise: --force replaces it")
     try:
-        whole = open_generator(manifest.generator).sha256 == manifest.generator_sha256
+        its = find_generator(manifest.generator)[1]
     except PipelineError:
-        whole = False
-    return manifest if whole and weights.is_file() and sha256_file(weights) == manifest.sha256 else None
+        return None
+    declared = ((weights, manifest.sha256), (its, manifest.generator_sha256))
+    return manifest if all(file.is_file() and sha256_file(file) == digest for file, digest in declared) else None
 
 
 def its_generator(
@@ -194,22 +196,32 @@ def equal_generator(inside: Checkpoint) -> str | None:
         try:
             manifest, weights = find_generator(path.stem)
             same = (manifest.family, manifest.settings) == (inside.family, inside.settings)
-            if same and weights.is_file() and equal_tensors(read_weights(weights, manifest.sha256), inside.state):
+            if same and weights.is_file() and equal_tensors(weights, inside.state):
                 return path.stem
-        except (ManifestError, WeightsError):
+        except (ManifestError, SafetensorError, OSError):
             continue  # `pipeline weights check` tells what is wrong with it
     return None
 
 
-def equal_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    """Tell whether two networks have the same weights; the mean w, which may be estimated, is left out."""
-    if one.keys() != other.keys() or any(one[key].shape != other[key].shape for key in one):
-        return False
-    return all(
-        bool((one[key].float() - other[key].float()).abs().amax() <= SAME_TENSORS * other[key].float().abs().amax())
-        for key in one
-        if one[key].numel() and key != "mapping.w_avg"
-    )
+def equal_tensors(weights: Path, state: Mapping[str, Tensor]) -> bool:
+    """Tell whether a file has a network's weights; the mean w, which may be estimated, is left out.
+
+    It is read as far as the first difference.
+    """
+    with safe_open(weights, framework="pt") as file:
+        if set(file.keys()) != state.keys():
+            return False
+        for key, tensor in state.items():
+            if tuple(file.get_slice(key).get_shape()) != tuple(tensor.shape):
+                return False
+        return all(near(file.get_tensor(key), state[key]) for key in state if key != "mapping.w_avg")
+
+
+def near(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two tensors of one shape are the same but for rounding."""
+    if not one.numel():
+        return True
+    return bool((one.float() - other.float()).abs().amax() <= SAME_TENSORS * other.float().abs().amax())
 
 
 def check_same(file: Path, checkpoint: EncoderCheckpoint, loaded: LoadedGenerator, name: str) -> None:
