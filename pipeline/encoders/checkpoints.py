@@ -196,19 +196,25 @@ class Reading:
                 "not tell: use the whole file as it was published"
             )
         if name not in KINDS:
-            raise CheckpointError(f"its encoder_type is '{name[:60]}': known are {', '.join(KINDS)}")
+            raise CheckpointError(f"its encoder_type is {name[:60]!r}: known are {', '.join(KINDS)}")
         kind = KINDS[name]
-        for key in (kind.backbone, HEADS[kind.head]):
-            if f"{ENCODER}{key}" not in self.state:
+        for key, dimensions in ((kind.backbone, 4), (HEADS[kind.head], 2)):
+            tensor = self.state.get(f"{ENCODER}{key}")
+            if tensor is None:
                 raise CheckpointError(f"it says that it is a {name}, but '{ENCODER}{key}' is missing")
+            if tensor.dim() != dimensions:
+                raise CheckpointError(f"it is damaged: '{ENCODER}{key}' is of shape {list(tensor.shape)}")
         return kind
 
     def encoder_state(self) -> dict[str, Tensor]:
         """The encoder's tensors under our names; counters that only training reads are left out."""
         result = {}
         for key, tensor in self.under(ENCODER).items():
-            if not key.endswith(".num_batches_tracked"):
-                result[f"{'backbone' if key.startswith(BACKBONE) else 'head'}.{key}"] = tensor
+            if key.endswith(".num_batches_tracked"):
+                continue
+            if not tensor.is_floating_point():
+                raise CheckpointError(f"it is damaged: '{ENCODER}{key[:80]}' holds whole numbers")
+            result[f"{'backbone' if key.startswith(BACKBONE) else 'head'}.{key}"] = tensor
         return real(result)
 
     def check_input(self, channels: int) -> None:

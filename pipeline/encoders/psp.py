@@ -63,7 +63,7 @@ class PspEncoder(ImageEncoder):
             problem = f"'{error.args[0]}' is missing"
         except IndexError:
             problem = "a weight has fewer dimensions than it should"
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
             problem = " ".join(str(error).split())
         if problem:
             raise WeightsError(f"these weights are not an encoder of pSp's, e4e's or ReStyle's: {problem}")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from pipeline.encoders import encode, open_encoder, passes_of
+from pipeline.encoders import build_encoder, encode, open_encoder, passes_of
 from pipeline.encoders.checkpoints import KINDS, read_encoder_checkpoint
 from pipeline.encoders.importing import ImportedEncoder, import_weights
 from pipeline.errors import ManifestError, PipelineError
@@ -271,6 +271,42 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path, folder: Path) -> None:
             with pytest.raises(PipelineError):
                 import_weights(tmp_path / "cut.pt", "mine")
     assert not folder.exists()
+
+
+def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
+    whole = made.write(tmp_path / "x.pt", made.checkpoint("GradualStyleEncoder")).read_bytes()
+    end = whole.index(b"data/0")  # what comes before is the pickle, which the tensors follow
+    rng, messages = np.random.default_rng(0), []
+    for _ in range(30):
+        flipped = bytearray(whole)
+        flipped[rng.integers(end)] ^= 1 << rng.integers(8)
+        (tmp_path / "flipped.pt").write_bytes(flipped)
+        try:
+            read = read_encoder_checkpoint(tmp_path / "flipped.pt")
+            if read is not None:
+                build_encoder("psp", read.state, made.LAYERS, read.settings)
+        except PipelineError as error:
+            messages.append(str(error))
+    assert len(messages) > 3
+    assert not any("\n" in message for message in messages)
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    content = made.checkpoint("GradualStyleEncoder")
+    content["state_dict"]["encoder.latlayer1.bias"] = torch.zeros(8, dtype=torch.int32)
+    with pytest.raises(PipelineError, match=r"'encoder\.latlayer1\.bias' holds whole numbers"):
+        import_weights(made.write(tmp_path / "x.pt", content), "mine")
+
+
+def test_empty_weights_take_no_memory(tmp_path: Path) -> None:
+    content = made.checkpoint("SingleStyleCodeEncoder")
+    for key, tensor in {
+        "linear.weight": torch.zeros(2**30, 0),
+        "body.0.res_layer.1.weight": torch.zeros(2**30, 0, 3, 3),
+    }.items():
+        changed = content | {"state_dict": content["state_dict"] | {f"encoder.{key}": tensor}}
+        with pytest.raises(PipelineError):
+            import_weights(made.write(tmp_path / "x.pt", changed), "mine")
 
 
 def test_invert_begins_where_the_encoder_says(tmp_path: Path, tiny: Tiny) -> None:
