@@ -1,6 +1,7 @@
 """Imports a checkpoint: safetensors, a manifest and a picture of samples in the weights folder."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,17 @@ class Imported:
 
 
 def import_checkpoint(
-    file: Path, name: str, *, fine_layers: tuple[int, ...] | None = None, force: bool = False
+    file: Path,
+    name: str,
+    *,
+    fine_layers: tuple[int, ...] | None = None,
+    force: bool = False,
+    read: Callable[[Path], Checkpoint] = read_checkpoint,
 ) -> Imported:
     """Convert a checkpoint and declare it as generator `name`. Nothing in the file is run.
 
     What a shipped manifest of this name says (fine layers, licence, homepage) is kept, and must fit the file.
+    `read` finds the generator in the file.
 
     Raises:
         CheckpointError: the file is missing, damaged or of no known kind.
@@ -83,7 +90,7 @@ def import_checkpoint(
     source_sha256 = sha256_file(file)
     if not force and (done := earlier_import(path, source_sha256, fine_layers)) is not None:
         return Imported(done, path, repeated=True)
-    checkpoint = read_checkpoint(file)
+    checkpoint = read(file)
     if shipped is not None and shipped.family != checkpoint.family:
         raise ManifestError(
             f"{file} is a {checkpoint.family} network ({checkpoint.format}), but '{name}' is declared as "

@@ -21,6 +21,8 @@ KNOWN = (
         "dnnlib.tflib.network.Network",
         "tfutil.Network",
         "argparse.Namespace",
+        "torch.device",
+        "torch.Size",
         "_codecs.encode",
         "torch._utils._rebuild_tensor",
         "torch._utils._rebuild_tensor_v2",
@@ -31,6 +33,12 @@ KNOWN = (
     | {
         f"torch.{kind}Storage"
         for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+    }
+    | {f"torch.{dtype}" for dtype in ("float64", "float32", "float16", "bfloat16")}
+    | {
+        f"pathlib{place}.{system}Path"
+        for place in ("", "._local")
+        for system in ("Posix", "Windows", "PurePosix", "PureWindows")
     }
     | {
         f"numpy{place}.{name}"
