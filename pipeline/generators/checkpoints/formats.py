@@ -14,8 +14,8 @@ from pipeline.generators.checkpoints import (
     cut,
     nvidia,
     nvidia_stylegan2,
+    other_files,
     rosinality,
-    strangers,
     tensorflow,
     tf_progan,
     tf_stylegan1,
@@ -129,7 +129,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         if path.is_dir():
-            raise CheckpointError(strangers.folder(path))
+            raise CheckpointError(other_files.folder(path))
         size = path.stat().st_size
         if not size:
             raise CheckpointError("it is empty: download it again")
@@ -140,7 +140,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path}: it cannot be read ({error.strerror})") from error
     except (CheckpointError, WeightsError) as error:
-        raise CheckpointError(f"{path}: {strangers.unfinished(path) or error}") from error
+        raise CheckpointError(f"{path}: {other_files.unfinished(path) or error}") from error
     if sum(tensor.numel() for tensor in checkpoint.state.values()) > MAX_GROWTH * size + 2**20:
         raise CheckpointError(f"{path}: it is damaged or hostile: it holds more numbers than the file has bytes")
     return checkpoint
@@ -152,7 +152,7 @@ def read_buffer(buffer: memoryview, path: Path) -> Checkpoint:
         raise CheckpointError(missing)
     if int.from_bytes(buffer[:8], "little") < len(buffer) and bytes(buffer[8:9]) == b"{":
         return from_content(read_safetensors(path), Tensors())
-    if answer := strangers.stranger(path, buffer):
+    if answer := other_files.stranger(path, buffer):
         raise CheckpointError(answer)
     if bytes(buffer[:4]) == b"PK\x03\x04":
         opened = read_zip(buffer)

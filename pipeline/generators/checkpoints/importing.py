@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.errors import CheckpointError, ManifestError, PipelineError, WeightsError
 from pipeline.files import remove, sha256_file, write_bytes
 from pipeline.generators.checkpoints.formats import Checkpoint, read_checkpoint
-from pipeline.generators.checkpoints.strangers import folder
+from pipeline.generators.checkpoints.other_files import folder
 from pipeline.generators.layered import LayeredGenerator
 from pipeline.generators.loading import check_sizes, family_class, forget_generators
 from pipeline.images import Pixels, encode_png, grid, to_uint8

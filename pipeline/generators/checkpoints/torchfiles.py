@@ -9,8 +9,8 @@ from typing import Any
 
 from pipeline.errors import CheckpointError
 from pipeline.generators.checkpoints.cut import LOCAL_HEADER, cut_torch_zip
+from pipeline.generators.checkpoints.other_files import other_zip
 from pipeline.generators.checkpoints.pickles import Machine
-from pipeline.generators.checkpoints.strangers import other_zip
 from pipeline.generators.checkpoints.tensors import storage_reference
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
