@@ -51,6 +51,10 @@ class LayeredGenerator(nn.Module):
     def layer_resolution(self, layer: int) -> int:
         """Height and width of the features after `layer`."""
 
+    def style_resolution(self, index: int) -> int:
+        """Resolution of what w number `index` styles; here, two w's each for 4, 8, 16, …"""
+        return 4 << index // 2
+
     @classmethod
     @abstractmethod
     def sizes_of_state(cls, state: State) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, WeightsError
-from pipeline.generators.checkpoints import conversions, nvidia, rosinality, tensorflow
+from pipeline.generators.checkpoints import conversions, nvidia, rosinality, stylegan3, tensorflow
 from pipeline.generators.checkpoints.pickles import Machine
 from pipeline.generators.checkpoints.tensors import Tensors, is_tensor
 from pipeline.generators.checkpoints.torchfiles import LEGACY_MAGIC, read_legacy, read_zip
@@ -48,6 +48,7 @@ class StateFormat:
 
 STATE_FORMATS = (
     StateFormat("StyleGAN2-ADA state dict", "stylegan2", ("synthesis.b4.const", "mapping.w_avg")),
+    StateFormat("StyleGAN3 state dict", "stylegan3", ("synthesis.input.freqs", "mapping.w_avg")),
     StateFormat("PyTorch port of StyleGAN", "stylegan1", ("synthesis.layer0.first_layer",)),
     StateFormat(
         "rosinality StyleGAN2", "stylegan2", ("input.input", "conv1.conv.weight"), rosinality.from_rosinality
@@ -161,6 +162,10 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
     beside: dict[str, Any] = {}
     for _ in range(MAX_WRAPPERS):
         if nvidia.is_module(content):
+            if stylegan3.is_stylegan3(content):
+                state, settings = stylegan3.read_stylegan3(content)
+                clamp = settings.pop("conv_clamp")
+                return Checkpoint("stylegan3", "StyleGAN3 pickle", real(state), clamp, settings)
             state, clamp = nvidia.read_module(content)
             known = recognise(state)
             return Checkpoint(known.family, "StyleGAN2-ADA pickle", real(known.convert(state)), clamp)

@@ -71,16 +71,6 @@ def test_another_architecture_is_refused(tmp_path: Path, extra: dict[str, str]) 
         read_checkpoint(nvidia_pickle(tmp_path / "x.pkl", state, 256, **extra))
 
 
-def test_a_stylegan3_is_named(tmp_path: Path) -> None:
-    state = {
-        "mapping.w_avg": torch.ones(4),
-        "synthesis.input.weight": torch.ones(2),
-        "synthesis.L0_36_64.bias": torch.ones(2),
-    }
-    with pytest.raises(CheckpointError, match="StyleGAN3"):
-        read_checkpoint(nvidia_pickle(tmp_path / "x.pkl", state, None))
-
-
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 @pytest.mark.parametrize("name", SIZES)
 def test_a_tensorflow_stylegan2_renders_the_same(tmp_path: Path, name: str, protocol: int) -> None:
