@@ -15,7 +15,7 @@ from stages.directions.config import DirectionsConfig
 
 BATCH = 64  # images rendered at once for their activations
 # Families that map z to w; the others take z itself as w, whose distribution has no directions of its own.
-MAPPED = ("stylegan1", "stylegan2")
+MAPPED = ("stylegan1", "stylegan2", "stylegan3")
 
 
 @dataclass(frozen=True)
