@@ -55,6 +55,10 @@ class LayeredGenerator(nn.Module):
         """Resolution of what w number `index` styles; here, two w's each for 4, 8, 16, …"""
         return 4 << index // 2
 
+    def styles(self, index: int) -> list[nn.Module]:
+        """Affine maps of w number `index`, [B, w_dim] to [B, C], to scales and shifts; some families have none."""
+        return []
+
     @classmethod
     @abstractmethod
     def sizes_of_state(cls, state: State) -> dict[str, Any]:

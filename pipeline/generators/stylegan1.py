@@ -111,7 +111,7 @@ class StyleGAN1(LayeredGenerator):
 
     def styles(self, index: int) -> list[nn.Module]:
         """What turns w number `index` of w+ into scales and offsets of features."""
-        return [self.layer(index).epilogue.style_mod]
+        return [self.layer(index).epilogue.style_mod.dense]
 
     def begin(self, ws: Sequence[Tensor], noise: NoiseMode) -> Activations:
         """Style the constant."""

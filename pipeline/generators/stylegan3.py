@@ -170,6 +170,11 @@ class StyleGAN3(LayeredGenerator):
         sampling = self.synthesis.sampling
         return sampling[index - 1].out_sampling_rate if index else sampling[0].in_sampling_rate
 
+    def styles(self, index: int) -> list[nn.Module]:
+        """What turns w number `index` into scales of features; of the first, into a rotation and a shift."""
+        module = self.synthesis.layer(index - 1) if index else self.synthesis.input
+        return [module.get_submodule("affine")]
+
     def begin(self, ws: Sequence[Tensor], noise: NoiseMode) -> Activations:
         """Compute the Fourier features."""
         return Activations(self.synthesis.input(ws[0]))

@@ -154,6 +154,8 @@ def test_which_rows_style_which_rates() -> None:
     network, _, _ = read("stylegan3-t-32-cond")
     assert network.num_ws == 16
     assert [network.style_resolution(row) for row in range(16)] == [16] * 6 + [32] * 10
+    widths = [module(torch.zeros(1, 8)).shape[1] for row in range(16) for module in network.styles(row)]
+    assert widths == [4, *(network.synthesis.layer(i).weight.shape[1] for i in range(15))]
 
 
 def test_settings_that_do_not_fit_the_weights_are_named() -> None:
