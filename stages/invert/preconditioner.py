@@ -24,7 +24,7 @@ from stages.invert.latents import Latents, render_theta
 
 PROBES = 64
 SHRINKAGE = 0.5  # share of what is known beforehand
-DAMPING = 1e-3  # λ as a share of the row's largest eigenvalue
+DAMPING = 3e-4  # λ as a share of the row's largest eigenvalue
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,15 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, WeightsError
-from pipeline.generators.checkpoints import conversions, nvidia, rosinality, stylegan3, tensorflow
+from pipeline.generators.checkpoints import (
+    conversions,
+    nvidia,
+    nvidia_stylegan2,
+    nvidia_stylegan3,
+    rosinality,
+    tensorflow,
+)
+from pipeline.generators.checkpoints.converted import Converted
 from pipeline.generators.checkpoints.pickles import Machine
 from pipeline.generators.checkpoints.tensors import Tensors, is_tensor
 from pipeline.generators.checkpoints.torchfiles import LEGACY_MAGIC, read_legacy, read_zip
@@ -27,6 +35,7 @@ class Checkpoint:
         state: tensors, float32 where they are real; they may share the bytes of the file.
         conv_clamp: bound on activations that the file says the network has.
         settings: whatever else the file says that the network differs in from its family's usual one.
+        notes: what the file lacks and was made up, or was found in an odd place: clauses without a full stop.
     """
 
     family: str
@@ -34,6 +43,7 @@ class Checkpoint:
     state: dict[str, Tensor]
     conv_clamp: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class StateFormat:
     name: str
     family: str
     marks: tuple[str, ...]
-    convert: Callable[[State], dict[str, Tensor]] = dict
+    convert: Callable[[State], dict[str, Tensor] | Converted] = dict
 
 
 STATE_FORMATS = (
@@ -162,13 +172,7 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
     beside: dict[str, Any] = {}
     for _ in range(MAX_WRAPPERS):
         if nvidia.is_module(content):
-            if stylegan3.is_stylegan3(content):
-                state, settings = stylegan3.read_stylegan3(content)
-                clamp = settings.pop("conv_clamp")
-                return Checkpoint("stylegan3", "StyleGAN3 pickle", real(state), clamp, settings)
-            state, clamp = nvidia.read_module(content)
-            known = recognise(state)
-            return Checkpoint(known.family, "StyleGAN2-ADA pickle", real(known.convert(state)), clamp)
+            return from_module(content, tensors)
         if isinstance(content, tuple) and len(content) == 3:
             content = content[2]  # G, D, Gs: the averaged generator is last
         if tensorflow.is_network(content):
@@ -180,13 +184,31 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
         if len(state) > 2:
             state = without_prefix(state) | beside
             known = recognise(state)
-            return Checkpoint(known.family, known.name, real(known.convert(state)))
+            done = converted(known, state)
+            return Checkpoint(known.family, known.name, real(done.state), None, done.settings, done.notes)
         beside |= {key: value for key, value in state.items() if key == "latent_avg"}
         inner = [content[key] for key in WRAPPERS if key in content]
         if not inner:
             break
         content = inner[0]
     raise CheckpointError("it holds no generator of a known kind (docs/generators.md lists them)")
+
+
+def converted(known: StateFormat, state: State) -> Converted:
+    """Convert a state dict of a known kind."""
+    done = known.convert(state)
+    return done if isinstance(done, Converted) else Converted(done)
+
+
+def from_module(record: Any, tensors: Tensors) -> Checkpoint:
+    """Convert a network of NVIDIA's PyTorch repositories."""
+    network = nvidia.read_network(record, tensors)
+    if nvidia_stylegan3.is_stylegan3(network):
+        family, kind, done = "stylegan3", "StyleGAN3 pickle", nvidia_stylegan3.from_nvidia_stylegan3(network)
+    else:
+        family, kind, done = "stylegan2", "StyleGAN2-ADA pickle", nvidia_stylegan2.from_nvidia_stylegan2(network)
+    clamp = done.settings.pop("conv_clamp", None)
+    return Checkpoint(family, kind, real(done.state), clamp, done.settings, done.notes)
 
 
 def from_tensorflow(network: tensorflow.TFNetwork) -> Checkpoint:

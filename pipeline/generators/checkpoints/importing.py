@@ -54,6 +54,7 @@ class Imported:
             "weights": str(self.path.with_suffix(".safetensors")),
             "manifest": str(self.path),
             "samples": str(self.path.with_suffix(".png")),
+            "notes": list(manifest.notes),
             "already_imported": self.repeated,
         }
 
@@ -100,6 +101,7 @@ def import_checkpoint(
         "source_file": file.name,
         "source_format": checkpoint.format,
         "source_sha256": source_sha256,
+        "notes": checkpoint.notes,
     }
     check_sizes(parse_manifest(GeneratorManifest, content, file), network, file)
     manifest = write_import(path, content, checkpoint.state, network)
@@ -164,10 +166,10 @@ def write_import(
     """Write weights, picture and, last, the manifest: a generator without one is not imported."""
     remove(path)
     weights = path.with_suffix(".safetensors")
-    content = {key: value for key, value in content.items() if value not in (None, "", {})}
+    content = {key: value for key, value in content.items() if value not in (None, "", {}, ())}
     content |= {"weights": weights.name, "sha256": write_weights(weights, state)}
     write_bytes(path.with_suffix(".png"), encode_png(sample_grid(network)))
-    content["fine_layers"] = list(content["fine_layers"])
+    content |= {key: list(value) for key, value in content.items() if isinstance(value, tuple)}
     write_bytes(path, tomli_w.dumps(content).encode())
     return parse_manifest(GeneratorManifest, content, path)
 

@@ -18,7 +18,6 @@ from tests.pipeline.generators.checkpoints.made import (
     as_rosinality,
     as_tf_stylegan1,
     as_tf_stylegan2,
-    nvidia_pickle,
     parity,
     stand_ins,
     tf_network,
@@ -42,33 +41,6 @@ def images(checkpoint: Checkpoint, io: Tensors, w: str = "wplus") -> torch.Tenso
 def saved(path: Path, content: Any, legacy: bool = False) -> Path:
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
     return path
-
-
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_a_stylegan2_ada_pickle_gives_its_tensors_bit_for_bit(tmp_path: Path, protocol: int) -> None:
-    state, io = parity("dev-stylegan2ada-32")
-    checkpoint = read_checkpoint(nvidia_pickle(tmp_path / "x.pkl", state, 256, protocol))
-    assert (checkpoint.family, checkpoint.format, checkpoint.conv_clamp) == (
-        "stylegan2",
-        "StyleGAN2-ADA pickle",
-        256,
-    )
-    assert equal(checkpoint.state, state)
-    assert (images(checkpoint, io) - io["image_const"]).abs().max() <= 1e-4
-
-
-def test_a_pickle_without_a_clamp_has_none(tmp_path: Path) -> None:
-    state, _ = parity("dev-stylegan2ada-16-cond")
-    checkpoint = read_checkpoint(nvidia_pickle(tmp_path / "x.pkl", state, None))
-    assert checkpoint.conv_clamp is None
-    assert equal(checkpoint.state, state)
-
-
-@pytest.mark.parametrize("extra", [{"architecture": "orig"}, {"activation": "relu"}])
-def test_another_architecture_is_refused(tmp_path: Path, extra: dict[str, str]) -> None:
-    state, _ = parity("dev-stylegan2ada-32")
-    with pytest.raises(CheckpointError, match=f"its {next(iter(extra))} is '{next(iter(extra.values()))}'"):
-        read_checkpoint(nvidia_pickle(tmp_path / "x.pkl", state, 256, **extra))
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
