@@ -51,6 +51,10 @@ class LayeredGenerator(nn.Module):
     def layer_resolution(self, layer: int) -> int:
         """Height and width of the features after `layer`."""
 
+    def style_resolution(self, index: int) -> int:
+        """Resolution of what w number `index` styles; here, two w's each for 4, 8, 16, …"""
+        return 4 << index // 2
+
     def styles(self, index: int) -> list[nn.Module]:
         """Affine maps of w number `index`, [B, w_dim] to [B, C], to scales and shifts; some families have none."""
         return []

@@ -92,6 +92,7 @@ def drawn(family: str, layer: int, **settings: object) -> tuple[Samples, Directi
         ("biggan", 2, (2,), range(6, 10)),
         ("biggan-deep", 0, tuple(range(5)), range(6)),
         ("stylegan1", 1, tuple(range(8)), range(10)),
+        ("stylegan3-r", 0, tuple(range(6)), range(10)),
     ],
 )
 def test_axes_of_activations_touch_what_z_decides(

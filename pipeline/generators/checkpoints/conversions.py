@@ -16,7 +16,6 @@ from pipeline.errors import CheckpointError
 from pipeline.generators.checkpoints.tensorflow import TFNetwork
 
 Array = NDArray[Any]
-FIR = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
 
 
 def dense(array: Array) -> Array:
@@ -118,13 +117,3 @@ def name_noises(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return f"synthesis.b{resolution}.conv{conv}.noise_const"
 
     return {re.sub(r"^noise(\d{1,2})$", rename, key): tensor for key, tensor in state.items()}
-
-
-def with_filters(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add the low-pass filter, which StyleGAN2-ADA keeps with every layer and others have in their code."""
-    resolutions = {m[1] for m in (re.match(r"synthesis\.b(\d+)\.", key) for key in state) if m}
-    for resolution in resolutions:
-        for place in ("", "conv0.", "conv1."):
-            if not place or f"synthesis.b{resolution}.{place}weight" in state:
-                state[f"synthesis.b{resolution}.{place}resample_filter"] = FIR
-    return state

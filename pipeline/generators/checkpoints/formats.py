@@ -14,6 +14,7 @@ from pipeline.generators.checkpoints import (
     cut,
     nvidia,
     nvidia_stylegan2,
+    nvidia_stylegan3,
     other_files,
     rosinality,
     tensorflow,
@@ -67,6 +68,7 @@ def with_norm_note(state: State) -> Converted:
 
 STATE_FORMATS = (
     StateFormat("StyleGAN2-ADA state dict", "stylegan2", ("synthesis.b4.const", "mapping.w_avg")),
+    StateFormat("StyleGAN3 state dict", "stylegan3", ("synthesis.input.freqs", "mapping.w_avg")),
     StateFormat("PyTorch port of StyleGAN", "stylegan1", ("synthesis.layer0.first_layer",)),
     StateFormat(
         "rosinality StyleGAN2", "stylegan2", ("input.input", "conv1.conv.weight"), rosinality.from_rosinality
@@ -217,11 +219,12 @@ def converted(known: StateFormat, state: State) -> Converted:
 def from_module(record: Any, tensors: Tensors) -> Checkpoint:
     """Convert a network of NVIDIA's PyTorch repositories."""
     network = nvidia.read_network(record, tensors)
-    if any(key.startswith(("synthesis.L0_", "synthesis.input.")) for key in network.state):
-        raise CheckpointError("it holds a StyleGAN3, which is no family here: StyleGAN2 pickles are read")
-    done = nvidia_stylegan2.from_nvidia_stylegan2(network)
+    if nvidia_stylegan3.is_stylegan3(network):
+        family, kind, done = "stylegan3", "StyleGAN3 pickle", nvidia_stylegan3.from_nvidia_stylegan3(network)
+    else:
+        family, kind, done = "stylegan2", "StyleGAN2-ADA pickle", nvidia_stylegan2.from_nvidia_stylegan2(network)
     clamp = done.settings.pop("conv_clamp", None)
-    return Checkpoint("stylegan2", "StyleGAN2-ADA pickle", real(done.state), clamp, done.settings, done.notes)
+    return Checkpoint(family, kind, real(done.state), clamp, done.settings, done.notes)
 
 
 def from_tensorflow(network: tensorflow.TFNetwork) -> Checkpoint:

@@ -22,7 +22,7 @@ from pipeline.manifest import MANIFESTS, GeneratorManifest, parse_manifest, read
 from pipeline.weights import write_weights
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-STYLE_FAMILIES = frozenset({"stylegan1", "stylegan2"})
+STYLE_FAMILIES = frozenset({"stylegan1", "stylegan2", "stylegan3"})
 FINE_FROM = 128  # AdvMix: layers of 128 x 128 and finer do not carry the label
 
 # The picture: at most this many samples, fewer where they are large; each shown at no more than this size.
@@ -167,7 +167,7 @@ def default_fine_layers(network: LayeredGenerator, checkpoint: Checkpoint) -> tu
     if checkpoint.family not in STYLE_FAMILIES:
         return (network.num_ws - 1,)
     from_resolution = FINE_FROM if network.resolution >= 2 * FINE_FROM else network.resolution
-    return tuple(range(2 * (from_resolution.bit_length() - 1) - 4, network.num_ws))
+    return tuple(row for row in range(network.num_ws) if network.style_resolution(row) >= from_resolution)
 
 
 def write_import(

@@ -27,11 +27,13 @@ class Module:
         place: its name in the network, such as synthesis.b8.conv0; of the network itself, "".
         kind: its class.
         fields: its attributes by name, without those that torch and the persistence keep for themselves.
+        arguments: what it was made with, as far as that was named.
     """
 
     place: str
     kind: str
     fields: dict[str, Any]
+    arguments: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ def read_network(record: object, tensors: Tensors) -> Network:
                 raise CheckpointError(f"its part '{place}' has {name.strip('_')}, which may change the image")
         named = {name: value for name, value in fields.items() if isinstance(name, str)}
         own = {name: plain(value) for name, value in named.items() if not name.startswith("_")}
-        modules.append(Module(place, module_kind(inner), own))
+        made_with = {str(name)[:80]: plain(value) for name, value in mapping(fields.get("_init_kwargs")).items()}
+        modules.append(Module(place, module_kind(inner), own, made_with))
         children = mapping(fields.get("_modules"))
         if len(modules) + len(waiting) + len(children) > MAX_MODULES:
             raise CheckpointError("it is damaged or hostile: its modules hold each other without end")

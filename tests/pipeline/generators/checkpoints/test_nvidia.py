@@ -243,13 +243,3 @@ def test_grey_images_are_refused_whatever_the_format(tmp_path: Path) -> None:
         state[key] = state[key][:1]
     with pytest.raises(WeightsError, match="paints images of 1 channels; only RGB"):
         family_class("stylegan2").from_state_dict(state)
-
-
-def test_a_stylegan3_is_named(tmp_path: Path) -> None:
-    state = {
-        "mapping.w_avg": torch.ones(4),
-        "synthesis.input.weight": torch.ones(2, 2),
-        "synthesis.L0_36_64.bias": torch.ones(2),
-    }
-    with pytest.raises(CheckpointError, match="StyleGAN3"):
-        read_checkpoint(nvidia_pickle(tmp_path / "x.pkl", state, None))
