@@ -6,17 +6,22 @@ Workers write the data and then the record; the driver only counts. So whatever 
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.build import Build, now
 from pipeline.devices import cpu_count, use_one_thread
 from pipeline.errors import PipelineError
-from pipeline.ledger import Record, write_record
-from pipeline.stage import Chunk, Stage
+from pipeline.ledger import Record, read_record, write_record
+from pipeline.memory import SHARE, available_memory
+from pipeline.progress import listening
+from pipeline.stage import Chunk, Revising, Stage
+
+T = TypeVar("T")
 
 WINDOW = 3  # tasks under way for each worker: enough to keep it fed, few enough to forget
 THREAD_VARIABLES = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -30,20 +35,59 @@ class Execution:
         workers: processes on this machine; 0 runs in this process, None is one for each core or GPU.
         scheduler: address of a running Dask scheduler, instead of processes here.
         retries: how often a chunk that raised is tried again on a cluster.
+        memory: bytes that a worker wants; where `workers` is None, no more are started than fit.
     """
 
     workers: int | None = None
     scheduler: str | None = None
     device: str = "auto"
     retries: int = 2
+    memory: int = 0
 
 
-def run_chunk(stage: Stage, build: Build, chunk: Chunk, key: str) -> Record:
-    """Do one chunk and record it: data first, then the record."""
+@dataclass(frozen=True)
+class Task:
+    """A chunk that is to be done, or of which some rows are to be revised."""
+
+    chunk: Chunk
+    revised: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.revised) or len(self.chunk)
+
+
+Tell = Callable[[int, float, str], None]  # takes a chunk's index, the share of it that is done, and a note
+
+
+@dataclass(frozen=True)
+class TellDriver:
+    """Tells the driver of a Dask cluster how far a chunk is; a message that does not arrive is not missed."""
+
+    topic: str
+
+    def __call__(self, index: int, share: float, note: str) -> None:
+        """Send a message by way of the scheduler."""
+        from distributed import get_worker
+
+        with suppress(ValueError, RuntimeError, OSError):
+            get_worker().log_event(self.topic, [index, share, note])
+
+
+def run_task(stage: Stage, build: Build, task: Task, key: str, tell: Tell | None = None) -> Record:
+    """Do one chunk, or revise it, and record it: data first, then the record."""
     use_one_thread()
-    began = time.perf_counter()
+    began, chunk, spent = time.perf_counter(), task.chunk, 0.0
     inputs = stage.inputs(build, chunk)
-    result = stage.run(build, chunk)
+    if tell is not None:
+        tell(chunk.index, 0.0, "")
+    with listening(None if tell is None else partial(tell, chunk.index)):
+        if task.revised:
+            assert isinstance(stage, Revising)
+            before = read_record(build, stage.name, chunk.index)
+            spent = 0.0 if before is None else before["seconds"]
+            result = stage.revise(build, chunk, task.revised)
+        else:
+            result = stage.run(build, chunk)
     record: Record = {
         "stage": stage.name,
         "chunk": chunk.index,
@@ -54,7 +98,7 @@ def run_chunk(stage: Stage, build: Build, chunk: Chunk, key: str) -> Record:
         "outputs": result.outputs,
         "failures": {str(row): reason for row, reason in sorted(result.failures.items())},
         "details": result.details,
-        "seconds": round(time.perf_counter() - began, 3),
+        "seconds": round(spent + time.perf_counter() - began, 3),
         "finished": now(),
         "worker": f"{platform.node()}:{os.getpid()}",
     }
@@ -65,28 +109,60 @@ def run_chunk(stage: Stage, build: Build, chunk: Chunk, key: str) -> Record:
 def execute(
     stage: Stage,
     build: Build,
-    chunks: Sequence[Chunk],
+    passes: Iterable[Sequence[Task]],
     key: str,
     execution: Execution,
-    on_record: Callable[[Record], None],
+    on_done: Callable[[Task], None],
+    tell: Tell,
 ) -> None:
-    """Run chunks and hand each record on as it comes, in any order."""
-    workers = worker_count(execution, len(chunks))
-    if execution.scheduler is None and workers == 0:
-        for chunk in chunks:
-            on_record(run_chunk(stage, build, chunk, key))
-        return
-    with connect(execution, workers) as client:
-        for record in map_bounded(client, stage, build, chunks, key, execution.retries):
-            on_record(record)
+    """Run tasks, one pass after the other, and say of each when it is done, in any order.
+
+    Args:
+        passes: the tasks; a pass is asked for when the one before it is done.
+        tell: is told how far tasks under way are, from any thread.
+    """
+    with ExitStack() as stack:
+        client = None
+        for tasks in filter(None, passes):
+            workers = worker_count(execution, len(tasks))
+            if client is None and execution.scheduler is None and workers == 0:
+                for task in tasks:
+                    run_task(stage, build, task, key, tell)
+                    on_done(task)
+                continue
+            if client is None:
+                client = stack.enter_context(connect(execution, workers))
+            topic = f"onmanifold {build.root} {stage.name}"
+            client.subscribe_topic(topic, lambda event: tell(*event[1]))
+            for task in map_bounded(client, stage, build, tasks, key, execution.retries, TellDriver(topic)):
+                on_done(task)
 
 
 def worker_count(execution: Execution, tasks: int) -> int:
-    """Processes to start: as asked, or one for each GPU or core; never more than there are chunks."""
+    """Processes to start: as asked, or one for each GPU or core that fit; never more than there are chunks."""
     if execution.workers is not None:
         return min(execution.workers, tasks)
     count = len(gpu_indices(execution.device)) or cpu_count()
+    if execution.memory:
+        count = min(count, max(1, available_memory() // execution.memory))
     return 0 if min(count, tasks) <= 1 else min(count, tasks)
+
+
+def workers_at_work(execution: Execution, tasks: int) -> int:
+    """How many workers would run so many tasks, this process among them."""
+    if execution.scheduler is None:
+        return max(1, worker_count(execution, tasks))
+    with connect(execution, 0) as client:
+        return min(len(client.scheduler_info()["workers"]), max(1, tasks))
+
+
+def on_a_worker(execution: Execution, function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function where chunks are computed: on some worker of the scheduler, or here."""
+    if execution.scheduler is None:
+        return function(*arguments)
+    with connect(execution, 0) as client:
+        result: T = client.submit(function, *arguments, pure=False).result()
+        return result
 
 
 def gpu_indices(device: str) -> list[str]:
@@ -100,38 +176,43 @@ def gpu_indices(device: str) -> list[str]:
 
 
 def map_bounded(
-    client: Any, stage: Stage, build: Build, chunks: Sequence[Chunk], key: str, retries: int
-) -> Iterator[Record]:
-    """Yield records as chunks finish, with a bounded number of them submitted."""
+    client: Any, stage: Stage, build: Build, tasks: Sequence[Task], key: str, retries: int, tell: Tell
+) -> Iterator[Task]:
+    """Yield tasks as they are done, with a bounded number of them submitted."""
     from distributed import KilledWorker, as_completed
 
-    waiting = iter(chunks)
+    waiting = iter(tasks)
+    submitted = {}
 
-    def submit(chunk: Chunk) -> Any:
-        return client.submit(
-            run_chunk,
+    def submit(task: Task) -> Any:
+        future = client.submit(
+            run_task,
             stage,
             build,
-            chunk,
+            task,
             key,
+            tell,
             pure=False,
             retries=retries,
-            key=f"{stage.name}-{chunk.index}",
+            key=f"{stage.name}-{task.chunk.index}{'-revised' if task.revised else ''}",
         )
+        submitted[future.key] = task
+        return future
 
     width = WINDOW * max(1, len(client.scheduler_info()["workers"]))
-    running = as_completed([submit(chunk) for _, chunk in zip(range(width), waiting, strict=False)])
+    running = as_completed([submit(task) for _, task in zip(range(width), waiting, strict=False)])
     for future in running:
         try:
-            yield future.result()
+            future.result()
         except KilledWorker as error:
             raise PipelineError(
                 f"{future.key} ended {error.allowed_failures + 1} workers that ran it, most likely for want of "
                 f"memory: run the same command with a smaller --batch-size or fewer --workers"
             ) from error
+        yield submitted.pop(future.key)
         future.release()
-        for chunk in waiting:
-            running.add(submit(chunk))
+        for task in waiting:
+            running.add(submit(task))
             break
 
 
@@ -180,7 +261,7 @@ def local_cluster(workers: int, device: str) -> Iterator[Any]:
 
     gpus = gpu_indices(device)
     source = str(Path(__file__).resolve().parent.parent)
-    environment = dict(THREAD_VARIABLES)
+    environment = {**THREAD_VARIABLES, SHARE: str(available_memory() // workers)}
     environment["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     specs = {}
     for i in range(workers):

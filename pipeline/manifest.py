@@ -65,6 +65,9 @@ class GeneratorManifest(Manifest):
     source_url: str = Field(default="", description="page to download that file from")
     source_format: str = Field(default="", description="what kind of checkpoint that file is")
     source_sha256: str | None = Field(default=None, description="digest of the imported file")
+    notes: tuple[str, ...] = Field(
+        default=(), description="what its import had to make up, or found in an odd place"
+    )
     command: str = Field(default="", description="the command that made the weights")
 
 

@@ -54,6 +54,11 @@ RUN_OPTIONS = (
 )
 
 
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Only say what it will take: images, tasks, steps, hours, memory, disk."
+)
+
+
 def build_options(function: F) -> F:
     """Add the options of commands that look at a build: `dataset`, `build` and `as_json`."""
     for option in (

@@ -1,16 +1,18 @@
 """Runs a stage on a build: what is left to do, in chunks, and then its end."""
 
 import time
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any
 
 from pipeline.build import Build, changed_settings, now
 from pipeline.devices import resolve_device
 from pipeline.errors import BuildError
-from pipeline.execute import Execution, execute
+from pipeline.execute import Execution, Task, execute
 from pipeline.files import remove, sweep_partial
 from pipeline.ledger import Record, problem_of, read_record, stage_digest, stage_key
 from pipeline.progress import Progress
-from pipeline.stage import Chunk, Stage
+from pipeline.stage import Chunk, Revising, Stage
 
 Summary = dict[str, Any]
 
@@ -41,20 +43,16 @@ def run_stage(
     chunks = stage.plan(build)
     started = declare(stage, build, settings, fresh)
     key = stage_key(stage, build)
-    left = [chunk for chunk in chunks if problem_of(stage, build, chunk, key) is not None]
+    left = undone(stage, build, chunks, key)
     rows_left = sum(map(len, left))
     total = sum(map(len, chunks))
-    if left:
+    revised = to_revise(stage, build, chunks) if not left else {}
+    if left or revised:
         info = build.info()
         info["stages"][stage.name].pop("finished", None)
         build.write_info(info)
-        with Progress(stage.name, total, unit, done=total - rows_left) as progress:
-
-            def count(record: Record) -> None:
-                progress.advance(record["stop"] - record["start"])
-
-            execute(stage, build, left, key, execution, count)
-    records = [record for chunk in chunks if (record := read_record(build, stage.name, chunk.index)) is not None]
+        compute(stage, build, chunks, left, key, execution, unit)
+    records = read_records(stage, build, chunks)
     summary = stage.finish(build, records)
     seconds = time.perf_counter() - began
     result: Summary = {
@@ -78,6 +76,66 @@ def run_stage(
     }
     build.write_info(info)
     return result
+
+
+def compute(
+    stage: Stage, build: Build, chunks: list[Chunk], left: list[Chunk], key: str, execution: Execution, unit: str
+) -> None:
+    """Do the chunks that are left, and then revise what deserves it among all."""
+    total = sum(map(len, chunks))
+    sizes: dict[int, int] = {}
+    shown: Progress
+
+    def passes() -> Generator[list[Task], None, None]:
+        nonlocal shown
+        if left:
+            sizes.update((chunk.index, len(chunk)) for chunk in left)
+            with Progress(stage.name, total, unit, done=total - sum(map(len, left))) as shown:
+                yield [Task(chunk) for chunk in left]
+        if again := to_revise(stage, build, chunks):
+            sizes.update((task.chunk.index, len(task)) for task in again)
+            with Progress(f"{stage.name}, once more", sum(map(len, again)), unit) as shown:
+                yield again
+
+    def done(task: Task) -> None:
+        shown.advance(len(task), piece=task.chunk.index)
+
+    def tell(index: int, share: float, note: str) -> None:
+        shown.move(index, share * sizes[index], note)
+
+    with closing(passes()) as tasks:
+        execute(stage, build, tasks, key, execution, done, tell)
+
+
+def undone(stage: Stage, build: Build, chunks: list[Chunk], key: str) -> list[Chunk]:
+    """The chunks that are not done, or not any more."""
+    return [chunk for chunk in chunks if problem_of(stage, build, chunk, key) is not None]
+
+
+def left_to_do(stage: Stage, build: Build, chunks: list[Chunk], fresh: bool) -> list[Chunk]:
+    """What a run would do of these chunks; nothing is written.
+
+    Raises:
+        BuildError: the stage was begun with other settings, unless `fresh`.
+    """
+    settings = flat(stage.settings(build))
+    if fresh:
+        return chunks
+    refuse_other_settings(stage, build, settings)
+    return undone(stage, build, chunks, stage_key(stage, build))
+
+
+def to_revise(stage: Stage, build: Build, chunks: list[Chunk]) -> list[Task]:
+    """What a stage wants to look at once more, now that all chunks are done."""
+    if not isinstance(stage, Revising):
+        return []
+    wanted = stage.to_revise(build, read_records(stage, build, chunks))
+    return [Task(chunk, tuple(wanted[chunk.index])) for chunk in chunks if wanted.get(chunk.index)]
+
+
+def read_records(stage: Stage, build: Build, chunks: list[Chunk]) -> list[Record]:
+    """The records of chunks, in order."""
+    return [record for chunk in chunks if (record := read_record(build, stage.name, chunk.index)) is not None]
 
 
 def refuse_other_settings(stage: Stage, build: Build, settings: dict[str, Any]) -> None:

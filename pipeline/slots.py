@@ -11,6 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pipeline.memory import OutOfMemoryError, free_cached, is_out_of_memory
+from pipeline.progress import report
+
 
 class Problem(Protocol):
     """The losses of samples in slots; a sample's variable is of any one shape, w+ [num_ws, w_dim] mostly."""
@@ -73,20 +76,44 @@ class Solution:
 
 
 def solve(
-    problem: Problem, count: int, slots: int, shape: tuple[int, ...], optimizer: Callable[[int], SlotOptimizer]
+    problem: Problem,
+    count: int,
+    slots: int,
+    shape: tuple[int, ...],
+    optimizer: Callable[[int], SlotOptimizer],
+    most_steps: int = 0,
 ) -> Solution:
-    """Solve samples 0 to `count`, at most `slots` at once; out of memory, with half as many."""
+    """Solve samples 0 to `count`, at most `slots` at once; out of memory, with half as many.
+
+    Args:
+        problem: whose losses are minimised.
+        count: number of samples.
+        slots: most samples at once.
+        shape: of a sample's variable.
+        optimizer: makes the optimiser of so many slots.
+        most_steps: evaluations of a sample that takes the longest, by which its progress is reported; 0 reports
+            samples that are done only.
+
+    Raises:
+        OutOfMemoryError: a single sample is too much for the memory.
+    """
     solution = Solution(torch.full((count, *shape), torch.nan), torch.zeros(count, dtype=torch.int64))
     left = list(range(count))
+    slots = min(slots, count)
     while left:
+        short = False
         try:
-            run_batch(problem, left, min(slots, len(left)), optimizer, solution)
-        except torch.OutOfMemoryError:
-            if slots == 1:
+            run_batch(problem, left, min(slots, len(left)), optimizer, solution, most_steps)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-            slots = -(-min(slots, len(left)) // 2)
-            torch.cuda.empty_cache()
+            if slots == 1:
+                raise OutOfMemoryError from error
+            short = True
         left = [i for i in left if solution.steps[i] == 0]
+        if short:
+            slots = -(-min(slots, len(left)) // 2)
+            free_cached()  # here, where the frames that hold the batch are gone
     return solution
 
 
@@ -96,6 +123,7 @@ def run_batch(
     slots: int,
     optimizer: Callable[[int], SlotOptimizer],
     solution: Solution,
+    most_steps: int,
 ) -> None:
     """Run all `samples` through a batch of `slots` and write each to `solution` when it is done."""
     state = optimizer(slots)
@@ -132,3 +160,10 @@ def run_batch(
             solution.steps[held[done]] = steps[done]
             held[done] = -1
         free = torch.nonzero(held < 0).flatten()
+        report(progress_of(solution, steps[held >= 0], most_steps), len(solution.steps))
+
+
+def progress_of(solution: Solution, steps: Tensor, most_steps: int) -> float:
+    """Samples that are done, and the shares of those that have done `steps` [B]."""
+    begun = float((steps / most_steps).clamp_max(1).sum()) if most_steps else 0.0
+    return int((solution.steps > 0).sum()) + begun

@@ -4,8 +4,9 @@ A chunk is a range of rows of the stage's own output. `run` must be safe to repe
 before it returns, and may be called in any process and in any order: everything random comes from the seed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pipeline.build import Build
 from pipeline.outputs import Output
@@ -78,4 +79,21 @@ class Stage(Protocol):
 
     def reset(self, build: Build) -> None:
         """Delete the stage's output (for --fresh)."""
+        ...
+
+
+@runtime_checkable
+class Revising(Protocol):
+    """A stage that looks at some rows once more, when all chunks are done and can be compared.
+
+    Which rows may depend on what every chunk gave at first, and on nothing else: then it does not matter how often
+    the run is stopped, or where its chunks end.
+    """
+
+    def to_revise(self, build: Build, records: list[dict[str, Any]]) -> dict[int, list[int]]:
+        """Rows that deserve it, by the index of their chunk; none of those that have been revised."""
+        ...
+
+    def revise(self, build: Build, chunk: Chunk, rows: Sequence[int]) -> ChunkResult:
+        """Do some rows of a finished chunk again and store the chunk anew; the result describes all of it."""
         ...

@@ -23,6 +23,7 @@ Array = NDArray[Any]
 COMPLETE = "onmanifold_complete"
 BLOCK_ROWS = 4096
 CHUNK_BYTES = 2**20
+SHARD_SAMPLES = 64
 DENSE = 16  # rows spanned for each that is wanted
 
 
@@ -33,7 +34,7 @@ class ArraySpec:
     Attributes:
         tail: shape of one row.
         dims: names of the dimensions after `row`.
-        sharded: a task's rows are one storage shard of smaller chunks, for cheap random reads; else one chunk.
+        sharded: a storage shard holds smaller chunks, for cheap random reads; else it is one chunk.
         compress: zstd before the checksum (pixels and text shrink, latents do not).
     """
 
@@ -45,29 +46,39 @@ class ArraySpec:
     compress: bool = False
 
 
-def rows_of_chunk(spec: ArraySpec, rows_per_task: int) -> int:
-    """Rows of a chunk: the task's, or of a sharded array a power of two that fills shards, of at most CHUNK_BYTES.
+def rows_of_chunk(spec: ArraySpec, rows_per_shard: int) -> int:
+    """Rows of a chunk: the shard's, or of a sharded array a power of two that fills it, of at most CHUNK_BYTES.
 
     Reading a chunk takes some tenths of a millisecond whatever its size, and a microsecond for some kilobytes.
     """
     if not spec.sharded:
-        return rows_per_task
+        return rows_per_shard
     rows, row_bytes = 1, math.prod(spec.tail) * np.dtype(spec.dtype).itemsize
-    while rows_per_task % (2 * rows) == 0 and 2 * rows * row_bytes <= CHUNK_BYTES:
+    while rows_per_shard % (2 * rows) == 0 and 2 * rows * row_bytes <= CHUNK_BYTES:
         rows *= 2
     return rows
 
 
+def shard_samples(samples_per_task: int, resolution: int) -> int:
+    """Samples of a storage shard: at most SHARD_SAMPLES, of as many pixels as CHUNK_BYTES hold, that fill a task.
+
+    So the layout is the same whatever a task's size, where that is a power of two of at least so many.
+    """
+    most = max(1, min(SHARD_SAMPLES, CHUNK_BYTES // (3 * resolution**2)))
+    most = 2 ** (most.bit_length() - 1)
+    return next(size for size in range(min(most, samples_per_task), 0, -1) if samples_per_task % size == 0)
+
+
 def create_group(
-    path: Path, rows: int, rows_per_task: int, specs: Mapping[str, ArraySpec], attributes: Mapping[str, Any]
+    path: Path, rows: int, rows_per_shard: int, specs: Mapping[str, ArraySpec], attributes: Mapping[str, Any]
 ) -> None:
-    """Create a group with one array for each spec, unless the same is there already.
+    """Create a group with one array for each spec, unless the same is there already; tasks write whole shards.
 
     Raises:
         BuildError: another layout is there.
     """
     wanted = {name: [[rows, *spec.tail], spec.dtype] for name, spec in specs.items()}
-    marker = {"layout": wanted, "rows_per_task": rows_per_task}
+    marker = {"layout": wanted, "rows_per_task": rows_per_shard}
     if path.exists():
         present = read_attributes(path).get(COMPLETE)
         if present == marker:
@@ -82,8 +93,8 @@ def create_group(
             name,
             shape=(rows, *spec.tail),
             dtype=spec.dtype,
-            chunks=(rows_of_chunk(spec, rows_per_task), *spec.tail),
-            shards=(rows_per_task, *spec.tail) if spec.sharded else None,
+            chunks=(rows_of_chunk(spec, rows_per_shard), *spec.tail),
+            shards=(rows_per_shard, *spec.tail) if spec.sharded else None,
             compressors=[*compressors, Crc32cCodec()],
             fill_value=np.nan if spec.dtype.startswith("float") else spec.fill,
             dimension_names=("row", *spec.dims),

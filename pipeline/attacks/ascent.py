@@ -84,7 +84,8 @@ def ascend(attack: Attack, labels: Tensor, classify: Callable[[Tensor], Tensor],
     def ascent(slots: int) -> Ascent:
         return Ascent(asked, slots, fooled, attempt)
 
-    solution = solve(asked, count, slots, attack.shape, ascent)
+    most = attack.attempts * (attack.steps + 1)
+    solution = solve(asked, count, slots, attack.shape, ascent, most)
     return Outcome(solution.w.to(labels.device), fooled, attempt, attack.attempts)
 
 

@@ -52,7 +52,11 @@ def import_command(
         click.echo(
             f"{name} was imported from this very file before." if imported.repeated else f"{name} is imported."
         )
-    show_summary(imported.summary(), as_json)
+    summary = imported.summary()
+    notes = [] if as_json else summary.pop("notes")
+    show_summary(summary, as_json)
+    for note in notes:
+        click.echo(f"Note: {note}.")
 
 
 @command.command("list")

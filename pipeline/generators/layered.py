@@ -51,6 +51,10 @@ class LayeredGenerator(nn.Module):
     def layer_resolution(self, layer: int) -> int:
         """Height and width of the features after `layer`."""
 
+    def styles(self, index: int) -> list[nn.Module]:
+        """Affine maps of w number `index`, [B, w_dim] to [B, C], to scales and shifts; some families have none."""
+        return []
+
     @classmethod
     @abstractmethod
     def sizes_of_state(cls, state: State) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from torch import Tensor
 from pipeline.attacks.ascent import Attack, Outcome, ascend
 from pipeline.attacks.balls import PIXELS, BallAttack, Seeds
 from pipeline.attacks.mix import MixAttack
+from pipeline.memory import in_batches
 from pipeline.seeds import seed_of
 from stages.augment.modes.base import Context, Sources, Variants, no_partner
 
@@ -36,11 +37,14 @@ def wrong_unchanged(sources: Sources, context: Context) -> Tensor:
     """Whether the classifier gets the rendering of each source's own w wrong, bool [B]."""
     assert context.classify is not None
     samples, back = sources.distinct()
-    wrong = []
-    for places in samples.split(context.slots):
+    classify = context.classify
+
+    def wrong(rows: slice) -> Tensor:
+        places = samples[rows]
         images = context.render(sources.w[places], sources.codes(places))
-        wrong.append(context.classify(images).argmax(dim=1).cpu() != sources.labels[places])
-    return torch.cat(wrong)[back]
+        return classify(images).argmax(dim=1).cpu() != sources.labels[places]
+
+    return torch.cat(in_batches(len(samples), context.slots, wrong))[back]
 
 
 def mix_attack(sources: Sources, context: Context) -> MixAttack:

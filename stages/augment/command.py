@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from pipeline.options import RunOptions, config_options, run_options, show_summary
+from pipeline.options import RunOptions, config_options, dry_run_option, run_options, show_summary
 from stages.augment.config import AugmentConfig
 
 
@@ -14,7 +14,10 @@ from stages.augment.config import AugmentConfig
 @config_options(AugmentConfig)
 @click.option("--perceptual", help="Perceptual net that measures distance.  [default: the dataset's]")
 @click.option("--name", help="Name of the variant set.  [default: the mode]")
-def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name: str | None) -> dict[str, Any]:
+@dry_run_option
+def command(
+    run: RunOptions, config: AugmentConfig, perceptual: str | None, name: str | None, dry_run: bool
+) -> dict[str, Any]:
     """Precompute variants of the inverted samples.
 
     \b
@@ -23,13 +26,15 @@ def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name
         pipeline augment --mode advmix --classifier builds/color-digits/evaluate/classifiers/nominal-0.toml
     """
     from pipeline.build import resolve_build
+    from pipeline.capacity import measure, settled_size, show_estimates, task_size, wanted_memory
     from pipeline.classifiers.loading import absolute_spec
-    from pipeline.execute import Execution
+    from pipeline.execute import Execution, workers_at_work
     from pipeline.generators import open_generator
     from pipeline.latents import check_name, generator_of, perceptual_of
     from pipeline.perceptual import load_perceptual
-    from pipeline.run import run_stage
+    from pipeline.run import left_to_do, run_stage
     from stages.augment.config import resolve
+    from stages.augment.estimate import estimate, work_of
     from stages.augment.setup import check_mode
     from stages.augment.stage import Augment
 
@@ -42,7 +47,21 @@ def command(run: RunOptions, config: AugmentConfig, perceptual: str | None, name
     stage = Augment(config, name, generator, perceptual, run.limit, run.device, run.batch_size)
     check_mode(config, build, open_generator(generator), stage.layers())
     stage.split_rows(build)
+    memory = wanted_memory(generator, perceptual, run.device, run.batch_size)
+    execution = Execution(run.workers, run.scheduler, run.device, memory=memory)
+    network = open_generator(generator).network
+    size = settled_size(config.chunk_size, build, stage.name, run.fresh)
+    if dry_run or not size:
+        found = measure(execution, generator, perceptual, run.batch_size)
+        size = size or task_size(found.seconds(work_of(config)), found, network.resolution)
+    config = replace(config, chunk_size=size)
+    stage = replace(stage, config=config)
+    if dry_run:
+        chunks = left_to_do(stage, build, stage.chunks(build), run.fresh)
+        samples, workers = sum(map(len, chunks)) // config.variants, workers_at_work(execution, len(chunks))
+        classes = len(build.reader.classes)
+        plan = estimate(config, network, classes, found, samples, len(chunks), workers)
+        return show_estimates(f"{config.mode} of {build.manifest.name}", {}, [plan], found.device, run.as_json)
     with build.lock():
-        execution = Execution(run.workers, run.scheduler, run.device)
         summary = run_stage(stage, build, execution, fresh=run.fresh, unit="variants")
     return show_summary(summary, run.as_json)

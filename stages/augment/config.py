@@ -36,7 +36,9 @@ class AugmentConfig:
         "fine_layers", "", "0-based layers to replace, as 6,7; empty takes the generator's"
     )
     include_poor: bool = option(False, "also from samples whose inversion was marked `poor`")
-    chunk_size: int = option(64, "samples in a task", at_least=1)
+    chunk_size: int = option(
+        0, "samples in a task; 0 measures how many are two minutes of work, at most 64 of them", at_least=0
+    )
     seed: int = option(0, "seed of everything random", at_least=0)
     classifier: str = option(
         "",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_float, to_uint8
+from pipeline.memory import in_batches
 from pipeline.perceptual import load_perceptual
 from pipeline.perceptual.base import lpips_distance
 from pipeline.seeds import seed_of
@@ -47,8 +48,9 @@ def measure(made: Variants, sources: Sources, context: Context, perceptual: str,
     net = load_perceptual(perceptual, sources.w.device.type)
     soft = made.columns.get("soft_label")
     likeliest = sources.labels if soft is None else soft.argmax(dim=1).cpu()  # a mixup's may be the partner's
-    parts: list[tuple[Pixels, Tensor, Tensor, Tensor, Tensor]] = []
-    for places in torch.arange(len(sources)).split(context.slots):
+
+    def measured(rows: slice) -> tuple[Pixels, Tensor, Tensor, Tensor, Tensor]:
+        places = torch.arange(rows.start, rows.stop)
         if made.images is None:
             images = context.render(made.w[places], sources.codes(places))
         else:
@@ -65,7 +67,9 @@ def measure(made: Variants, sources: Sources, context: Context, perceptual: str,
             wrong = context.classify(shown).argmax(dim=1).cpu() != likeliest[places]
             wrong_before = (context.classify(before).argmax(dim=1).cpu() != sources.labels[own])[back]
         finite = torch.isfinite(images).flatten(1).all(dim=1) & torch.isfinite(made.w[places]).flatten(1).all(dim=1)
-        parts.append((pixels, distance.float().cpu(), wrong, wrong_before, finite.cpu()))
+        return pixels, distance.float().cpu(), wrong, wrong_before, finite.cpu()
+
+    parts = in_batches(len(sources), context.slots, measured, reported=True)
     distances = torch.cat([part[1] for part in parts]).numpy()
     moved = (made.w - sources.w).abs().amax(dim=(1, 2)).cpu().numpy()
     broken = ~np.isfinite(distances) | ~torch.cat([part[4] for part in parts]).numpy()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.batches import batch_slots
 from pipeline.build import Build
+from pipeline.capacity import telling_what_fits
 from pipeline.config import digest_of
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
@@ -18,9 +19,10 @@ from pipeline.generators import open_generator
 from pipeline.ledger import Record, data_digests
 from pipeline.outputs import rows_output
 from pipeline.perceptual import perceptual_digest
+from pipeline.progress import part
 from pipeline.run import rows_in_chunks
 from pipeline.stage import Chunk, ChunkResult
-from pipeline.store import ArraySpec, create_group, read_rows, write_rows
+from pipeline.store import ArraySpec, create_group, read_rows, shard_samples, write_rows
 from stages.augment.config import SHARED, AugmentConfig
 from stages.augment.layout import Columns, empty_columns, layout
 from stages.augment.measure import measure, unrelated_distance
@@ -29,6 +31,7 @@ from stages.augment.modes.base import Context, Sources
 from stages.augment.setup import edits_digest, make_context, open_classifier, open_edits
 
 BATCH = 256  # variants that a mode without an attack makes at once where --batch-size is silent
+ATTACKED = 0.9  # share of the work that is an attack, where there is one
 MOST_PIXELS = 256 * 256**2  # pixels of variants that are made at once where their images are kept
 
 
@@ -37,7 +40,7 @@ class Augment:
     """Makes `variants` variants of every inverted sample of a split.
 
     Row j * variants + k of the output is variant k of the split's j-th sample, whatever has been inverted so far;
-    rows of samples that are not (yet) inverted are NaN and not `valid`.
+    rows of samples that are not (yet) inverted are NaN and not `valid`. `config.chunk_size` is not 0.
     """
 
     config: AugmentConfig
@@ -111,10 +114,18 @@ class Augment:
         }
         if "fine_layers" in MODES[self.config.mode].options:
             attributes["fine_layers"] = list(self.layers())
+        shard = shard_samples(self.config.chunk_size, open_generator(self.generator).network.resolution)
         path = build.variants_path(self.variants_name)
-        rows, size = sources * per_sample, self.config.chunk_size * per_sample
-        create_group(path, rows, size, self.arrays(build), attributes)
-        return rows_in_chunks(rows, size, None if self.limit is None else self.limit * per_sample)
+        create_group(path, sources * per_sample, shard * per_sample, self.arrays(build), attributes)
+        return self.chunks(build)
+
+    def chunks(self, build: Build) -> list[Chunk]:
+        """The variants in pieces, those of a sample together."""
+        each = self.config.variants
+        rows = len(self.split_rows(build)) * each
+        return rows_in_chunks(
+            rows, self.config.chunk_size * each, None if self.limit is None else self.limit * each
+        )
 
     def chunk_sources(self, build: Build, chunk: Chunk) -> NDArray[np.int64]:
         """Rows of samples.parquet that a chunk's rows are made of, each as often as it has variants."""
@@ -146,14 +157,13 @@ class Augment:
             ids = samples["id"].to_numpy()
             keys = [f"{ids[r]}/{k}" for r, k in zip(rows, columns["variant"], strict=True)]
             split = self.split_rows(build)
-            context = self.context(build, split[inverted[split]])
-            for batch in self.batches(places):
-                with torch.no_grad():
-                    broken = self.fill(columns, batch, [keys[i] for i in batch], context)
-                for i in batch[broken]:
-                    failures[chunk.start + int(i)] = (
-                        "the variant is not a finite number, or its source cannot be read any more"
-                    )
+            with telling_what_fits(self.generator, self.perceptual, resolve_device(self.device)):
+                context = self.context(build, split[inverted[split]])
+                broken = self.fill_all(columns, places, keys, context)
+            for i in broken:
+                failures[chunk.start + int(i)] = (
+                    "the variant is not a finite number, or its source cannot be read any more"
+                )
         path = build.variants_path(self.variants_name)
         digest = write_rows(path, chunk.start, columns)
         output = rows_output(build.root, path, list(columns), chunk.start, chunk.stop, digest)
@@ -173,6 +183,16 @@ class Augment:
             size = min(size, max(1, MOST_PIXELS // open_generator(self.generator).network.resolution ** 2))
         return np.array_split(places, -(-len(places) // size))
 
+    def fill_all(self, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context) -> list[int]:
+        """Make the variants at some places of a chunk, and return which of them are not finite numbers."""
+        broken: list[int] = []
+        done = 0
+        for batch in self.batches(places):
+            with torch.no_grad(), part(done / len(places), (done + len(batch)) / len(places)):
+                broken += batch[self.fill(columns, batch, [keys[i] for i in batch], context)].tolist()
+            done += len(batch)
+        return broken
+
     def fill(
         self, columns: Columns, places: NDArray[np.int64], keys: list[str], context: Context
     ) -> NDArray[np.bool_]:
@@ -182,10 +202,12 @@ class Augment:
         """
         rows, labels, numbers = (torch.from_numpy(columns[n][places]) for n in ("source", "label", "variant"))
         sources = Sources(context.read_w(rows), rows, keys, labels, numbers, context.read_codes(rows))
-        made = MODES[self.config.mode].load()(sources, context)
+        with part(0, ATTACKED if MODES[self.config.mode].attacks else 0):
+            made = MODES[self.config.mode].load()(sources, context)
         mixup = MODES[self.config.mode].partners and "soft_label" in columns  # may go all the way to the partner
         bound = np.inf if mixup else unrelated_distance(self.generator, self.perceptual, sources.w.device.type)
-        measured = measure(made, sources, context, self.perceptual, bound)
+        with part(ATTACKED if MODES[self.config.mode].attacks else 0, 1):
+            measured = measure(made, sources, context, self.perceptual, bound)
         columns["w"][places] = made.w.cpu().numpy()
         columns["partner"][places] = made.partner.numpy()
         for name, values in made.columns.items():

@@ -12,12 +12,13 @@ from torch import Tensor
 from pipeline.batches import batch_slots
 from pipeline.build import Build
 from pipeline.composition import render
-from pipeline.config import digest_of
 from pipeline.encoders import encode, open_encoder
 from pipeline.errors import DatasetError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import Pixels, psnr, to_float, to_uint8
-from pipeline.perceptual import PerceptualNet, load_perceptual, perceptual_digest
+from pipeline.memory import in_batches
+from pipeline.perceptual import load_perceptual
+from pipeline.progress import part
 from pipeline.seeds import seed_of, torch_generator
 from pipeline.slots import Problem, Solution, solve
 from stages.invert.compiled import CompiledLosses
@@ -25,11 +26,13 @@ from stages.invert.config import InvertConfig
 from stages.invert.latents import ExtendedW, Latents, make_latents
 from stages.invert.losses import Algorithm1, Projection
 from stages.invert.optimizers import Adam, Lbfgs
-from stages.invert.preconditioner import Preconditioner, shared_preconditioner
+from stages.invert.preconditioner import PROBES, Preconditioner, make_preconditioner, probe
+from stages.invert.probing import keep, present_preconditioner
 
 MEAN_SAMPLES = 10_000  # M of Algorithm 1, line 1
 RETRY_STEPS = 4  # times as many steps for an image that went badly
 FEWEST_COMPARED = 16  # images that a deviation means something among
+SMALL = 0.02  # share of the work before the search, and after it
 
 Columns = dict[str, NDArray[Any]]
 
@@ -46,32 +49,38 @@ class Fitter:
     batch_size: int | None
     compiled: bool = False
 
-    def fit(self, build: Build, pixels: Pixels, ids: list[str], sources: list[str]) -> tuple[Columns, int]:
-        """Invert pixels uint8 [N, H, W, 3], those that went badly twice.
+    def fit(self, build: Build, pixels: Pixels, ids: list[str], sources: list[str]) -> Columns:
+        """Invert pixels uint8 [N, H, W, 3].
 
         Returns:
             Arrays `w`, `lpips`, `l1`, `psnr`, `steps`, `image`, `original`, with several codes also `codes` and
-            `alpha`; and how many images were retried.
+            `alpha`.
         """
         method = self.config.method
         if method in ("given", "encoder"):
-            w = given_w(build, sources) if method == "given" else self.starts(pixels)
+            with part(0, 0.5):
+                w = given_w(build, sources) if method == "given" else self.starts(pixels)
             layers = ExtendedW(w.shape[1])
-            return self.measured(pixels, layers, Solution(w.cpu(), torch.zeros(len(w)))), 0
-        latents = make_latents(self.config, open_generator(self.generator, self.device.type))
-        starts = self.starts(pixels)
-        columns = self.measured(pixels, latents, self.solve(build, self.config, latents, pixels, ids, starts))
-        bad = np.flatnonzero(is_poor(columns["lpips"], self.config.poor))
-        if len(bad):
-            # Once more, from the mean and with patience; whichever is nearer stays.
-            patient = replace(self.config, steps=RETRY_STEPS * self.config.steps, tolerance=0.0)
-            again = [ids[i] for i in bad]
-            solution = self.solve(build, patient, latents, pixels[bad], again, self.mean_starts(len(bad)))
-            second = self.measured(pixels[bad], latents, solution)
-            better = second["lpips"] < columns["lpips"][bad]
-            for name, column in columns.items():
-                column[bad[better]] = second[name][better]
-        return columns, len(bad)
+            with part(0.5, 1):
+                return self.measured(pixels, layers, Solution(w.cpu(), torch.zeros(len(w))))
+        with part(0, SMALL):
+            starts = self.starts(pixels)
+        return self.searched(build, self.config, pixels, ids, starts)
+
+    def fit_again(self, build: Build, pixels: Pixels, ids: list[str]) -> Columns:
+        """Invert images that went badly once more: from the mean, and with patience."""
+        patient = replace(self.config, steps=RETRY_STEPS * self.config.steps, tolerance=0.0)
+        return self.searched(build, patient, pixels, ids, self.mean_starts(len(pixels)))
+
+    def searched(
+        self, build: Build, config: InvertConfig, pixels: Pixels, ids: list[str], starts: Tensor
+    ) -> Columns:
+        """What `fit` returns, of the search from `starts`, w+ [N, num_ws, w_dim]."""
+        latents = make_latents(config, open_generator(self.generator, self.device.type))
+        with part(SMALL, 1 - SMALL):
+            solution = self.solve(build, config, latents, pixels, ids, starts)
+        with part(1 - SMALL, 1):
+            return self.measured(pixels, latents, solution)
 
     def starts(self, pixels: Pixels) -> Tensor:
         """Where the samples begin: the encoder's w+, or the mean w (Algorithm 1, line 1)."""
@@ -79,12 +88,12 @@ class Fitter:
             return self.mean_starts(len(pixels))
         loaded = open_encoder(self.encoder, self.generator, self.device.type)
         network = open_generator(self.generator, self.device.type).network
-        with torch.inference_mode():
-            encoded = [
-                encode(loaded.network, network, to_float(part).to(self.device), loaded.passes)
-                for part in np.array_split(pixels, -(-len(pixels) // self.slots()))
-            ]
-        return torch.cat(encoded).clone()
+
+        def encoded(rows: slice) -> Tensor:
+            with torch.inference_mode():
+                return encode(loaded.network, network, to_float(pixels[rows]).to(self.device), loaded.passes)
+
+        return torch.cat(in_batches(len(pixels), self.slots(), encoded, reported=True)).clone()
 
     def mean_starts(self, count: int) -> Tensor:
         """The mean w in every layer, [count, num_ws, w_dim]."""
@@ -97,31 +106,31 @@ class Fitter:
         """Minimise the method's loss from `starts`, w+ [N, num_ws, w_dim]."""
         loaded = open_generator(self.generator, self.device.type)
         perceptual = load_perceptual(self.perceptual, self.device.type)
-        basis = self.preconditioner(build, latents, loaded, perceptual)
+        basis = self.preconditioner(build, latents, loaded)
         random = config.method == "algorithm1"
         theta = latents.start(starts, [seed_of(config.seed, "codes", name) for name in ids])
         problem: Problem = (Algorithm1 if random else Projection)(
             config, loaded, perceptual, pixels, ids, latents, theta
         )
         if self.compiled:
-            problem = CompiledLosses(problem, min(self.slots(), config.chunk_size))
+            problem = CompiledLosses(problem, min(self.slots(), config.chunk_size or self.slots()))
 
         def optimizer(slots: int) -> Adam | Lbfgs:
             if random:
                 return Adam(slots, basis, config.steps, config.learning_rate)
             return Lbfgs(slots, basis, config.steps, config.tolerance)
 
-        return solve(problem, len(pixels), self.slots(), (latents.rows, loaded.network.w_dim), optimizer)
+        shape = (latents.rows, loaded.network.w_dim)
+        return solve(problem, len(pixels), self.slots(), shape, optimizer, config.steps)
 
-    def preconditioner(
-        self, build: Build, latents: Latents, loaded: LoadedGenerator, perceptual: PerceptualNet
-    ) -> Preconditioner:
-        """The build's preconditioner for these networks and this space."""
-        config = self.config
-        space = [config.space, config.codes, config.compose_at if config.codes > 1 else -1]
-        key = digest_of([loaded.sha256, perceptual_digest(self.perceptual), *space])[:16]
-        path = build.root / ".cache" / f"preconditioner-{key}.safetensors"
-        return shared_preconditioner(path, loaded.network, perceptual, latents, self.device)
+    def preconditioner(self, build: Build, latents: Latents, loaded: LoadedGenerator) -> Preconditioner:
+        """The build's preconditioner for this generator and space; without one, all of it is measured here."""
+        found = present_preconditioner(build, self.config, loaded)
+        if found is None:
+            probes = probe(loaded.network, latents, range(PROBES), self.slots(), self.device)
+            found = make_preconditioner(loaded.network, latents, probes)
+            keep(build, self.config, loaded, found)
+        return Preconditioner(found.basis.to(self.device))
 
     def slots(self) -> int:
         """Images computed at once: --batch-size, or what fits."""
@@ -131,8 +140,8 @@ class Fitter:
         """Render a solution and compare with pixels uint8 [N, H, W, 3]."""
         network = open_generator(self.generator, self.device.type).network
         perceptual = load_perceptual(self.perceptual, self.device.type)
-        parts: list[Columns] = []
-        for rows in np.array_split(np.arange(len(pixels)), -(-len(pixels) // self.slots())):
+
+        def measured(rows: slice) -> Columns:
             with torch.inference_mode():
                 target = perceptual.target(to_float(pixels[rows]).to(self.device))
                 theta = solution.w[rows].to(self.device)
@@ -143,10 +152,13 @@ class Fitter:
                     "l1": (images - target.images).abs().mean(dim=(1, 2, 3)),
                     "psnr": psnr(images, target.images),
                 }
-            parts.append({name: values.float().cpu().numpy() for name, values in measures.items()})
-            parts[-1] |= {"image": to_uint8(images.nan_to_num()), "w": w.cpu().numpy()}
+            some = {name: values.float().cpu().numpy() for name, values in measures.items()}
+            some |= {"image": to_uint8(images.nan_to_num()), "w": w.cpu().numpy()}
             if composition is not None:
-                parts[-1] |= {"codes": composition.codes.cpu().numpy(), "alpha": composition.alpha.cpu().numpy()}
+                some |= {"codes": composition.codes.cpu().numpy(), "alpha": composition.alpha.cpu().numpy()}
+            return some
+
+        parts = in_batches(len(pixels), self.slots(), measured, reported=True)
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return {**columns, "steps": solution.steps.float().numpy(), "original": pixels}
 

@@ -1,5 +1,6 @@
-"""The stage: images of a chunk in, rows of latents.zarr out."""
+"""The stage: images of a chunk in, rows of latents.zarr out; those that went badly twice."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.build import Build
+from pipeline.capacity import telling_what_fits
 from pipeline.config import digest_of
 from pipeline.devices import resolve_device
 from pipeline.encoders import open_encoder
@@ -15,13 +17,13 @@ from pipeline.errors import SampleError
 from pipeline.files import remove
 from pipeline.generators import open_generator
 from pipeline.images import Pixels
-from pipeline.ledger import Record
+from pipeline.ledger import Record, read_record
 from pipeline.outputs import rows_output
 from pipeline.perceptual import perceptual_digest
 from pipeline.run import rows_in_chunks
 from pipeline.samples import count_samples, update_samples
 from pipeline.stage import Chunk, ChunkResult
-from pipeline.store import ArraySpec, create_group, read_rows, write_rows
+from pipeline.store import ArraySpec, create_group, read_rows, shard_samples, write_rows
 from stages.invert.config import InvertConfig
 from stages.invert.fit import Fitter, is_poor
 from stages.invert.latents import ComposedCodes, compose_layer, make_latents
@@ -32,7 +34,7 @@ METRICS = ("lpips", "l1", "psnr", "steps")
 
 @dataclass(frozen=True)
 class Invert:
-    """Projects every sample into W+ and records how well that went."""
+    """Projects every sample into W+ and records how well that went; `config.chunk_size` is not 0."""
 
     config: InvertConfig
     generator: str
@@ -44,7 +46,7 @@ class Invert:
     compiled: bool = False
 
     name: ClassVar[str] = "invert"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     upstream: ClassVar[tuple[str, ...]] = ()
 
     def settings(self, build: Build) -> dict[str, Any]:
@@ -86,8 +88,14 @@ class Invert:
         }
         if self.config.codes > 1:
             attributes["compose_layer"] = compose_layer(self.config, open_generator(self.generator).network)
-        create_group(build.latents_path, rows, self.config.chunk_size, self.arrays(), attributes)
-        return rows_in_chunks(rows, self.config.chunk_size, self.limit)
+        resolution = open_generator(self.generator).network.resolution
+        shard = shard_samples(self.config.chunk_size, resolution)
+        create_group(build.latents_path, rows, shard, self.arrays(), attributes)
+        return self.chunks(build)
+
+    def chunks(self, build: Build) -> list[Chunk]:
+        """The samples in pieces."""
+        return rows_in_chunks(count_samples(build.samples_path), self.config.chunk_size, self.limit)
 
     def inputs(self, build: Build, chunk: Chunk) -> str:
         """Digest of the chunk's rows of the sample table."""
@@ -96,7 +104,6 @@ class Invert:
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Load the images, fit w+ to them, store rows and metrics."""
-        device = resolve_device(self.device)
         samples = build.samples(start=chunk.start, stop=chunk.stop)
         originals, digests, failures = load_images(build, samples["source"].tolist())
         columns: dict[str, NDArray[Any]] = {
@@ -105,39 +112,85 @@ class Invert:
         }
         columns["label"] = samples["label"].to_numpy(np.int64)
         rows = np.array(sorted(originals), dtype=np.int64)
-        details: dict[str, Any] = {"sha256": digests, "retried": 0}
+        details: dict[str, Any] = {"sha256": digests, "retried": 0, "first_lpips": {}}
         if len(rows):
-            names = (self.generator, self.perceptual, self.encoder)
-            fitter = Fitter(self.config, *names, device, self.batch_size, self.compiled)
             chosen = samples.iloc[rows]
             pixels = np.stack([originals[i] for i in rows])
-            fitted, details["retried"] = fitter.fit(build, pixels, chosen["id"].tolist(), chosen["source"].tolist())
+            with telling_what_fits(self.generator, self.perceptual, resolve_device(self.device)):
+                fitted = self.fitter().fit(build, pixels, chosen["id"].tolist(), chosen["source"].tolist())
             for name in columns.keys() & fitted.keys():
                 columns[name][rows] = fitted[name]
         for i in rows[~np.isfinite(columns["w"][rows]).all(axis=(1, 2))]:
             failures[int(i)] = "the optimisation diverged (not a finite number)"
             for name in columns.keys() - {"label"}:
                 columns[name][i] = np.nan if columns[name].dtype.kind == "f" else 0
+        return self.stored(
+            build, chunk, columns, {chunk.start + i: reason for i, reason in failures.items()}, details
+        )
+
+    def stored(
+        self,
+        build: Build,
+        chunk: Chunk,
+        columns: dict[str, NDArray[Any]],
+        failures: dict[int, str],
+        details: dict[str, Any],
+    ) -> ChunkResult:
+        """Write a chunk's rows and describe them."""
         digest = write_rows(build.latents_path, chunk.start, columns)
         output = rows_output(build.root, build.latents_path, list(columns), chunk.start, chunk.stop, digest)
-        return ChunkResult(
-            outputs=[output],
-            failures={chunk.start + i: reason for i, reason in failures.items()},
-            details=details,
-        )
+        return ChunkResult(outputs=[output], failures=failures, details=details)
+
+    def fitter(self) -> Fitter:
+        """What inverts images here."""
+        names = (self.generator, self.perceptual, self.encoder)
+        return Fitter(self.config, *names, resolve_device(self.device), self.batch_size, self.compiled)
+
+    def to_revise(self, build: Build, records: list[Record]) -> dict[int, list[int]]:
+        """The rows whose first inversion was poor among all first ones, unless they have had their second."""
+        if self.config.method in ("given", "encoder"):
+            return {}
+        good = good_rows(count_samples(build.samples_path), records)
+        (first,) = read_rows(build.latents_path, ("lpips",), 0, len(good)).values()
+        retried = {int(row): distance for r in records for row, distance in r["details"]["first_lpips"].items()}
+        first[list(retried)] = list(retried.values())
+        poor = np.flatnonzero(good)[is_poor(first[good], self.config.poor)]
+        waiting = [int(row) for row in poor if row not in retried]
+        found = {r["chunk"]: [row for row in waiting if r["start"] <= row < r["stop"]] for r in records}
+        return {chunk: rows for chunk, rows in found.items() if rows}
+
+    def revise(self, build: Build, chunk: Chunk, rows: Sequence[int]) -> ChunkResult:
+        """Fit some rows once more, with patience; whichever result is nearer stays."""
+        record = read_record(build, self.name, chunk.index)
+        assert record is not None
+        columns = read_rows(build.latents_path, list(self.arrays()), chunk.start, chunk.stop)
+        places = np.array(rows) - chunk.start
+        samples = build.samples("id", "source", start=chunk.start, stop=chunk.stop).iloc[places]
+        first = {str(row): float(columns["lpips"][place]) for row, place in zip(rows, places, strict=True)}
+        originals, _, _ = load_images(build, samples["source"].tolist())
+        readable = sorted(originals)
+        if readable:
+            pixels = np.stack([originals[i] for i in readable])
+            with telling_what_fits(self.generator, self.perceptual, resolve_device(self.device)):
+                again = self.fitter().fit_again(build, pixels, samples["id"].iloc[readable].tolist())
+            places = places[readable]
+            better = again["lpips"] < columns["lpips"][places]
+            for name in columns.keys() & again.keys():
+                columns[name][places[better]] = again[name][better]
+        first = {**record["details"]["first_lpips"], **first}
+        details = {**record["details"], "retried": len(first), "first_lpips": first}
+        failures = {int(row): reason for row, reason in record["failures"].items()}
+        return self.stored(build, chunk, columns, failures, details)
 
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
         """Write status, digest and error of each sample to samples.parquet; return the quality."""
         count = count_samples(build.samples_path)
-        good = np.zeros(count, dtype=bool)
-        for record in records:
-            good[record["start"] : record["stop"]] = True
-            good[[int(row) for row in record["failures"]]] = False
+        good = good_rows(count, records)
         quality = read_rows(build.latents_path, ("psnr", "lpips", "steps"), 0, count)
         poor = good.copy()
         poor[good] = is_poor(quality["lpips"][good], self.config.poor)
         update_samples(build.samples_path, lambda rows, first: outcome(rows, first, records, poor))
-        summary = {"poor": int(poor.sum()), "retried": sum(record["details"]["retried"] for record in records)}
+        summary = {"poor": int(poor.sum()), "retried": sum(r["details"]["retried"] for r in records)}
         if not good.any():
             return summary
         return {
@@ -151,6 +204,15 @@ class Invert:
     def reset(self, build: Build) -> None:
         """Delete latents.zarr."""
         remove(build.latents_path)
+
+
+def good_rows(count: int, records: list[Record]) -> NDArray[np.bool_]:
+    """Which of `count` rows are done and have not failed."""
+    good = np.zeros(count, dtype=bool)
+    for record in records:
+        good[record["start"] : record["stop"]] = True
+        good[[int(row) for row in record["failures"]]] = False
+    return good
 
 
 def outcome(

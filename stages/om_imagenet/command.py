@@ -1,15 +1,13 @@
 """`pipeline build-om-imagenet`: select, take or train the generator, project, pack."""
 
-import json
 import sys
 from contextlib import redirect_stdout
-from dataclasses import asdict
 from typing import Any
 
 import click
 
 from pipeline.compose import run_command
-from pipeline.options import RunOptions, config_options, run_options, show_summary
+from pipeline.options import RunOptions, config_options, dry_run_option, run_options, show_summary
 from stages.om_imagenet.config import OmImageNetConfig
 
 SHARDS = "on-manifold"
@@ -22,7 +20,7 @@ SHARDS = "on-manifold"
 @click.option("--perceptual", help="Perceptual net that measures distance.  [default: the dataset's]")
 @click.option("--label", help="Attribute that is the label.  [default: the dataset's]")
 @click.option("--train", is_flag=True, help="First train a generator on the dataset's training split.")
-@click.option("--dry-run", is_flag=True, help="Only say what each stage will take: samples, steps, bytes, hours.")
+@dry_run_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -140,6 +138,7 @@ def show_plan(
     train: bool,
 ) -> dict[str, Any]:
     """Print what each stage will take."""
+    from pipeline.capacity import show_estimates
     from pipeline.datasets import load_dataset
     from pipeline.devices import resolve_device
     from stages.om_imagenet.plan import plan_build
@@ -149,22 +148,9 @@ def show_plan(
     plans = plan_build(
         table, reader, generator, perceptual,
         steps=config.steps, formats=config.format.split(","), device=run.device,
-        train_resolution=manifest.resolution if train else None,
+        train_resolution=manifest.resolution if train else None, batch_size=run.batch_size,
     )  # fmt: skip
-    device = resolve_device(run.device).type
-    unit = "GPU-hours" if device == "cuda" else "core-hours"
     splits = table["split"].value_counts().to_dict()
-    if run.as_json:
-        content = {"samples": splits, "device": device, "stages": [asdict(plan) for plan in plans]}
-        click.echo(json.dumps(content))
-        return content
     counts = ", ".join(f"{count:,} {split}" for split, count in splits.items())
-    click.echo(f"{name}: {counts}; measured on {device}, for one worker\n")
-    click.echo(f"{'stage':<16}{'samples':>10}{'steps':>14}{'bytes':>12}{unit:>13}")
-    for plan in plans:
-        hours = "?" if plan.hours is None else f"{plan.hours:.2f}"
-        click.echo(f"{plan.stage:<16}{plan.samples:>10,}{plan.steps:>14,}{plan.bytes / 2**30:>8.2f} GiB{hours:>13}")
-    for note in dict.fromkeys(plan.note for plan in plans if plan.note):
-        click.echo(f"\nNot measured: {note}")
-    click.echo("\nNothing was written. Without --dry-run this begins; stopped, it goes on.")
-    return {"stages": [asdict(plan) for plan in plans]}
+    device = resolve_device(run.device).type
+    return show_estimates(f"{name}: {counts}", {"samples": splits}, plans, device, run.as_json)

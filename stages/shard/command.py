@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from pipeline.options import RunOptions, config_options, run_options, show_summary
+from pipeline.options import RunOptions, config_options, dry_run_option, run_options, show_summary
 from stages.shard.config import ShardConfig
 
 
@@ -16,7 +16,10 @@ from stages.shard.config import ShardConfig
     help="Variant sets to include, separated by commas.  [default: the only one there is; or `none`]",
 )
 @click.option("--name", help="Name of the shard set.  [default: the variant sets' names]")
-def command(run: RunOptions, config: ShardConfig, variants: str | None, name: str | None) -> dict[str, Any]:
+@dry_run_option
+def command(
+    run: RunOptions, config: ShardConfig, variants: str | None, name: str | None, dry_run: bool
+) -> dict[str, Any]:
     """Render samples and variants into training shards.
 
     \b
@@ -25,11 +28,13 @@ def command(run: RunOptions, config: ShardConfig, variants: str | None, name: st
         pipeline shard --variants none
     """
     from pipeline.build import resolve_build
+    from pipeline.capacity import measure, show_estimates
     from pipeline.errors import BuildError
-    from pipeline.execute import Execution
-    from pipeline.latents import check_name, generator_of
-    from pipeline.run import run_stage
+    from pipeline.execute import Execution, workers_at_work
+    from pipeline.latents import check_name, generator_of, perceptual_of
+    from pipeline.run import left_to_do, run_stage
     from pipeline.shards import shard_formats
+    from stages.shard.estimate import estimate
     from stages.shard.stage import Shard
 
     shard_formats(config.format)
@@ -49,7 +54,12 @@ def command(run: RunOptions, config: ShardConfig, variants: str | None, name: st
     stage = Shard(config, name, tuple(chosen), generator, run.limit, run.device, run.batch_size)
     for writer in shard_formats(config.format).values():
         writer.check(stage.info(build))
+    execution = Execution(run.workers, run.scheduler, run.device)
+    if dry_run:
+        found = measure(execution, generator, perceptual_of(build), run.batch_size)
+        chunks = left_to_do(stage, build, stage.chunks(build), run.fresh)
+        plan = estimate(build, stage, found, chunks, workers_at_work(execution, len(chunks)))
+        return show_estimates(f"shards/{name}", {}, [plan], found.device, run.as_json)
     with build.lock():
-        execution = Execution(run.workers, run.scheduler, run.device)
         summary = run_stage(stage, build, execution, fresh=run.fresh)
     return show_summary(summary, run.as_json)

@@ -20,6 +20,8 @@ class ShardConfig:
     originals: bool = option(False, "put the source's own pixels beside each image")
     label: str = option("", "attribute that is the label; empty takes the dataset's")
     flagged: bool = option(False, "also variants that `augment` flagged as too far from their source")
-    samples_per_shard: int = option(1000, "most samples in a shard", at_least=1)
+    samples_per_shard: int = option(
+        1000, "most samples in a shard; fewer where their pixels are more than 1 GiB", at_least=1
+    )
     min_shards: int = option(4, "fewest shards of a split (readers times workers)", at_least=1)
     seed: int = option(0, "seed of the order of samples", at_least=0)

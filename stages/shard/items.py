@@ -16,6 +16,7 @@ from pipeline.shards.base import Layout
 from pipeline.store import read_attributes, read_rows
 from stages.shard.config import ShardConfig
 
+HELD_BYTES = 2**30  # pixels of a shard, which is held whole while it is written in several formats
 BASE = -1  # stands for "the sample itself" where variant sets have their number
 
 
@@ -42,8 +43,10 @@ class Items:
     split: NDArray[np.object_]
 
 
-def plan_shards(build: Build, config: ShardConfig, variants: Sequence[str], limit: int | None) -> list[ShardPlan]:
-    """Cut the images into shards, once for each layout that the formats want.
+def plan_shards(
+    build: Build, config: ShardConfig, variants: Sequence[str], limit: int | None, resolution: int
+) -> list[ShardPlan]:
+    """Cut the images of a height and width into shards, once for each layout that the formats want.
 
     Raises:
         PipelineError: there is nothing to put into shards.
@@ -53,7 +56,7 @@ def plan_shards(build: Build, config: ShardConfig, variants: Sequence[str], limi
         raise PipelineError(f"there is nothing to put into shards in {build.root}: run `pipeline invert` first")
     labels, classes = build.labels(config.label)
     cuts: dict[Layout, Iterator[tuple[str, int, int, NDArray[np.int64]]]] = {
-        "shuffled": shuffled(items, config),
+        "shuffled": shuffled(items, config, min(config.samples_per_shard, most_samples(resolution))),
         "by-class": by_class(items, labels, len(classes)),
     }
     plans: list[ShardPlan] = []
@@ -65,13 +68,18 @@ def plan_shards(build: Build, config: ShardConfig, variants: Sequence[str], limi
     return plans
 
 
-def shuffled(items: Items, config: ShardConfig) -> Iterator[tuple[str, int, int, NDArray[np.int64]]]:
-    """Shuffle each split by the seed and cut it into shards of nearly equal size."""
+def most_samples(resolution: int) -> int:
+    """Samples of a shard whose pixels a worker can hold."""
+    return max(1, HELD_BYTES // (3 * resolution**2))
+
+
+def shuffled(items: Items, config: ShardConfig, most: int) -> Iterator[tuple[str, int, int, NDArray[np.int64]]]:
+    """Shuffle each split by the seed and cut it into shards of nearly equal size, at most so many samples each."""
     for split in pd.unique(pd.Series(items.split)):
         mine = np.flatnonzero(items.split == split)
         bits = np.random.PCG64(seed_of(config.seed, "shard order", str(split))).random_raw(len(mine))
         mine = mine[np.argsort(bits, kind="stable")]
-        count = max(-(-len(mine) // config.samples_per_shard), min(config.min_shards, len(mine)))
+        count = max(-(-len(mine) // most), min(config.min_shards, len(mine)))
         for index, part in enumerate(np.array_split(mine, count)):
             yield str(split), index, count, part
 

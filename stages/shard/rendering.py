@@ -9,18 +9,21 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.ahead import ahead
+from pipeline.batches import render_slots
 from pipeline.build import Build
 from pipeline.composition import Composition, render
 from pipeline.devices import resolve_device
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_uint8
 from pipeline.latents import read_composition
+from pipeline.memory import in_batches
+from pipeline.progress import report
 from pipeline.shards.base import ShardSample
 from stages.shard.config import ShardConfig
 from stages.shard.facts import Facts, read_facts
 from stages.shard.items import ShardPlan
 
-RENDER_BATCH = 64
+TOGETHER = 64  # samples that are handed on at once
 HELD_BYTES = 2**28  # of pixels, whose facts are read at once
 
 
@@ -53,7 +56,8 @@ class Renderer:
     def samples(self, plan: ShardPlan) -> Iterator[ShardSample]:
         """The samples of a shard. A GPU renders a batch while the one before it is packed."""
         # The order is shuffled, so every reading touches most chunks of an array: few readings of many rows.
-        held = max(RENDER_BATCH, HELD_BYTES // (3 * open_generator(self.generator).network.resolution ** 2))
+        held = max(1, HELD_BYTES // (3 * open_generator(self.generator).network.resolution ** 2))
+        done = 0
         for first in range(0, len(plan.rows), held):
             part = slice(first, first + held)
             facts = read_facts(
@@ -63,12 +67,14 @@ class Renderer:
             # On a CPU both would want the same core.
             for batch in ahead(batches) if resolve_device(self.device).type == "cuda" else batches:
                 yield from batch
+                done += len(batch)
+                report(done, len(plan.rows))
 
     def batches(self, facts: Facts) -> Iterator[list[ShardSample]]:
         """Samples of images [M], a batch at a time."""
         rendered = [i for i in range(len(facts)) if i not in facts.stored and facts.kind[i] != "original"]
         codes = read_composition(self.build, facts.source) if rendered else None
-        size = self.batch_size or RENDER_BATCH
+        size = min(self.batch_size or TOGETHER, len(facts))
         for first in range(0, len(facts), size):
             places = np.arange(first, min(first + size, len(facts)))
             pixels = self.pixels(facts, places, codes)
@@ -90,8 +96,14 @@ class Renderer:
         device = resolve_device(self.device)
         network = open_generator(self.generator, device.type).network
         mine = None if codes is None else codes.rows(torch.tensor(np.array(places))).to(device)
-        with torch.inference_mode():
-            return to_uint8(render(network, torch.from_numpy(facts.w[places]).to(device), mine))
+        w = torch.from_numpy(facts.w[places])
+
+        def rendered(rows: slice) -> Pixels:
+            some = None if mine is None else mine.rows(torch.arange(len(w))[rows].to(device))
+            with torch.inference_mode():
+                return to_uint8(render(network, w[rows].to(device), some))
+
+        return np.concatenate(in_batches(len(w), render_slots(self.batch_size, self.generator, device), rendered))
 
     def original(self, facts: Facts, place: int | np.intp) -> Pixels:
         """The source's own pixels."""

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pipeline.build import Build
+from pipeline.capacity import telling_what_fits
 from pipeline.config import digest_of
+from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
 from pipeline.files import remove, write_bytes
 from pipeline.generators import open_generator
@@ -38,7 +40,7 @@ class Shard:
     device: str = "auto"
     batch_size: int | None = None
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     @property
     def name(self) -> str:
@@ -71,6 +73,10 @@ class Shard:
 
     def plan(self, build: Build) -> list[Chunk]:
         """One chunk for each shard; its rows are places in the shuffled order."""
+        return self.chunks(build)
+
+    def chunks(self, build: Build) -> list[Chunk]:
+        """The shards."""
         plans = self.plans(build)
         return [Chunk(i, plan.start, plan.start + len(plan.rows)) for i, plan in enumerate(plans)]
 
@@ -128,12 +134,13 @@ class Shard:
             info.soft_labels,
         )  # fmt: skip
         samples: Iterable[ShardSample] = renderer.samples(plan)
-        if len(paths) > 1:
-            samples = list(samples)
         outputs = []
-        for name, path in paths.items():
-            shard_formats(name)[name].write(path, samples, len(chunk), info)
-            outputs.append(file_output(build.root, path, len(chunk)))
+        with telling_what_fits(self.generator, None, resolve_device(self.device)):
+            if len(paths) > 1:
+                samples = list(samples)
+            for name, path in paths.items():
+                shard_formats(name)[name].write(path, samples, len(chunk), info)
+                outputs.append(file_output(build.root, path, len(chunk)))
         return ChunkResult(
             outputs, details={"split": plan.split, "layout": plan.layout, "kinds": dict(renderer.kinds)}
         )
@@ -178,7 +185,8 @@ def _samples_digest(build: Build, changed_ns: int) -> str:
 
 @lru_cache(maxsize=2)
 def _plans(stage: Shard, build: Build, state: str) -> list[ShardPlan]:
-    return plan_shards(build, stage.config, stage.variants, stage.limit)
+    resolution = open_generator(stage.generator).network.resolution
+    return plan_shards(build, stage.config, stage.variants, stage.limit, resolution)
 
 
 def shard_file(build: Build, root: Path, record: Record, output: Output) -> ShardFile:

@@ -1,6 +1,7 @@
 """Inversion: the losses are the papers', a bad sample harms no other."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipeline.build import open_build
+from pipeline.build import Build, open_build
 from pipeline.composition import render
 from pipeline.generators import open_generator
 from pipeline.images import to_float, to_uint8
 from pipeline.latents import read_composition
+from pipeline.ledger import details_of
 from pipeline.perceptual import load_perceptual
 from pipeline.seeds import normal_rows, seed_of
+from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import read_rows
 from stages.invert.config import InvertConfig
 from stages.invert.fit import is_poor, mean_w
 from stages.invert.latents import ExtendedW
 from stages.invert.losses import Algorithm1, Projection
-from tests.conftest import Tiny, run_pipeline, write_manifest
+from stages.invert.stage import Invert
+from tests.conftest import Tiny, differing, run_pipeline, tree_digest, write_manifest
 
 
 def projection(tiny: Tiny, config: InvertConfig, kind: type[Projection]) -> tuple[Projection, Tensor, Tensor]:
@@ -191,6 +195,42 @@ def test_an_image_far_off_the_manifold_is_marked_and_kept_out_of_variants(tmp_pa
     asked = ["--include-poor", "--name", "all"]
     made = run_pipeline("augment", "--build", build, "--variants", "1", "--workers", "0", *asked, "--json").json
     assert made["valid"] == 20
+
+
+def test_a_second_look_does_not_depend_on_chunks_or_stops(
+    tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = ("--poor", "0.5", "--json")
+
+    def retried(build: Path) -> dict[str, float]:
+        details = details_of(open_build(build), "invert")
+        return {row: distance for each in details for row, distance in each["first_lpips"].items()}
+
+    whole = tmp_path / "whole"
+    summary = run_pipeline(*tiny.invert(whole, *few, limit=24)).json
+    assert 0 < summary["retried"] < 24
+    assert (read_rows(whole / "latents.zarr", ["steps"], 0, 24)["steps"] > 4).any()
+    small = tmp_path / "small"
+    run_pipeline(*tiny.invert(small, *few, "--chunk-size", "4", limit=24))
+    assert retried(small) == pytest.approx(retried(whole), rel=1e-3)  # the same rows, among the same distances
+
+    stopped, revise, done = tmp_path / "stopped", Invert.revise, []
+
+    def stop(self: Invert, build: Build, chunk: Chunk, rows: Sequence[int]) -> ChunkResult:
+        if done:
+            raise KeyboardInterrupt
+        done.append(chunk.index)
+        return revise(self, build, chunk, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Invert, "revise", stop)
+        assert run_pipeline(*tiny.invert(stopped, *few, limit=24)).code == 130
+    assert run_pipeline("status", "--build", stopped, "--json").json["stages"][0]["state"] != "finished"
+    went_on = run_pipeline(*tiny.invert(stopped, *few, limit=24)).json
+    assert (went_on["retried"], went_on["computed"]) == (summary["retried"], 0)
+    assert differing(tree_digest(stopped, ("latents.zarr/**/*",)), tree_digest(whole, ("latents.zarr/**/*",))) == []
+    assert run_pipeline(*tiny.invert(stopped, *few, limit=24)).json["retried"] == summary["retried"]
+    assert run_pipeline("verify", "--build", stopped).code == 0
 
 
 @pytest.mark.parametrize("space", ["w", "w+"])

@@ -96,7 +96,7 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path, picture
     assert plan["samples"] == {"train": 8, "test": 4}
     stages = {stage["stage"]: stage for stage in plan["stages"]}
     assert stages["invert"]["steps"] == 1200
-    assert stages["invert"]["bytes"] == 12 * (8 * 16 * 4 + 2 * 32 * 32 * 3)
+    assert stages["invert"]["bytes"] == 12 * (8 * 16 * 4 + 24 + 2 * 32 * 32 * 3)
     assert stages["invert"]["hours"] > 0
     assert list(tmp_path.iterdir()) == []
     shown = run_pipeline(*asked, cwd=tmp_path)

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pipeline import progress
 from pipeline.generators import open_generator
-from pipeline.perceptual import load_perceptual
+from pipeline.memory import OutOfMemoryError
 from pipeline.slots import SlotOptimizer, Solution, solve
 from stages.invert.config import InvertConfig
-from stages.invert.latents import make_latents, render_theta
+from stages.invert.latents import make_latents
 from stages.invert.optimizers import Adam, Lbfgs
-from stages.invert.preconditioner import Preconditioner, measure_preconditioner, projected_gradient
+from stages.invert.preconditioner import PROBES, Preconditioner, joined, make_preconditioner, probe
 
 LAYERS, DIM = 2, 5
 PLAIN = Preconditioner(torch.eye(DIM).expand(LAYERS, DIM, DIM).contiguous())
@@ -28,6 +29,7 @@ class Valleys:
     stretch: float = 30.0
     poison: tuple[int, ...] = ()
     memory: int = 10**6  # slots beyond which memory is short
+    short: Exception = field(default_factory=torch.OutOfMemoryError)
     held: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     largest: int = 0
 
@@ -43,7 +45,7 @@ class Valleys:
 
     def loss(self, w: Tensor, steps: Tensor) -> Tensor:
         if len(w) > self.memory:
-            raise torch.OutOfMemoryError
+            raise self.short
         self.largest = max(self.largest, len(w))
         scales = torch.logspace(0, torch.log10(torch.tensor(self.stretch)), LAYERS * DIM).reshape(LAYERS, DIM)
         loss = (scales * (w - self.centres[self.held])).square().sum(dim=(1, 2))
@@ -101,11 +103,26 @@ def test_easy_samples_leave_early_and_make_room() -> None:
     assert found.steps[::2].max() < found.steps[1::2].min()
 
 
-def test_short_of_memory_the_batch_is_halved() -> None:
-    problem = Valleys(centres(9), memory=2)
+@pytest.mark.parametrize(
+    "short", [torch.OutOfMemoryError(), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_short_of_memory_the_batch_is_halved(short: Exception) -> None:
+    problem = Valleys(centres(9), memory=2, short=short)
     found = run(problem, 8)
     assert problem.largest == 2
     torch.testing.assert_close(found.w, problem.centres, atol=0.02, rtol=0)
+    with pytest.raises(OutOfMemoryError):
+        run(Valleys(centres(3), memory=0, short=short), 8)
+
+
+def test_steps_are_reported_while_they_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "REPORT_INTERVAL", 0.0)
+    told: list[float] = []
+    with progress.listening(lambda share, note: told.append(share)):
+        solve(Valleys(centres(3)), 3, 2, (LAYERS, DIM), lbfgs, most_steps=60)
+    assert told == sorted(told)
+    assert told[0] == pytest.approx(2 / 60 / 3)
+    assert told[-1] == 1
 
 
 def test_the_loss_of_lbfgs_never_rises() -> None:
@@ -121,19 +138,18 @@ def test_the_loss_of_lbfgs_never_rises() -> None:
         last = state.loss
 
 
+@pytest.mark.parametrize("name", ["color-digits", "color-digits-stylegan1"])
 @pytest.mark.parametrize(("space", "codes"), [("w+", 1), ("w", 1), ("w+", 2)])
-def test_preconditioned_coordinates_are_well_conditioned(space: str, codes: int) -> None:
-    loaded, net = open_generator("color-digits"), load_perceptual("color-digits")
-    generator = loaded.network
-    latents = make_latents(InvertConfig(space=space, codes=codes), loaded)
-    basis = measure_preconditioner(generator, net, latents, torch.device("cpu"))
+def test_preconditioned_coordinates_are_well_conditioned(name: str, space: str, codes: int) -> None:
+    loaded = open_generator(name)
+    latents, cpu = make_latents(InvertConfig(space=space, codes=codes), loaded), torch.device("cpu")
+    probes = probe(loaded.network, latents, range(PROBES), 16, cpu)
+    assert len(probes.styles) >= loaded.network.num_ws
+    basis = make_preconditioner(loaded.network, latents, probes)
     rows, dim, _ = basis.basis.shape
-    assert rows == latents.rows
+    assert rows == latents.rows == len(latents.layers)
     plain = Preconditioner(torch.eye(dim).expand(rows, dim, dim).contiguous())
-    rng = torch.Generator().manual_seed(1)
-    w = generator.map(torch.randn(128, generator.z_dim, generator=rng))
-    theta = latents.start(w, list(range(128))).requires_grad_(True)
-    gradient = projected_gradient(render_theta(generator, latents, theta), net, theta, rng)
+    gradient = probe(loaded.network, latents, range(1000, 1128), 64, cpu).theta  # of images it has not seen
 
     def even(change: Preconditioner, row: int) -> float:
         """How many coordinates of a row matter: the participation ratio of the gradients' spectrum."""
@@ -146,3 +162,23 @@ def test_preconditioned_coordinates_are_well_conditioned(space: str, codes: int)
     u, g = torch.randn(3, rows * dim), torch.randn(3, rows, dim)
     adjoint = (basis.to_theta(u) * g).sum(), (u * basis.to_u(g)).sum()
     torch.testing.assert_close(*adjoint, rtol=1e-3, atol=1e-3)
+
+
+def test_a_probe_depends_on_its_number_alone() -> None:
+    loaded, cpu = open_generator("color-digits"), torch.device("cpu")
+    latents = make_latents(InvertConfig(), loaded)
+    together = probe(loaded.network, latents, range(6), 4, cpu).tensors()
+    apart = joined(
+        [probe(loaded.network, latents, numbers, 1, cpu).tensors() for numbers in (range(2), range(2, 6))]
+    )
+    for name, gradient in apart.tensors().items():
+        torch.testing.assert_close(together[name], gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_a_family_without_style_maps_gets_coordinates_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = open_generator("color-digits")
+    monkeypatch.setattr(type(loaded.network), "styles", lambda network, index: [])
+    latents = make_latents(InvertConfig(), loaded)
+    probes = probe(loaded.network, latents, range(8), 8, torch.device("cpu"))
+    assert not probes.styles
+    assert make_preconditioner(loaded.network, latents, probes).basis.isfinite().all()

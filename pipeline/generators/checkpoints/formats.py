@@ -9,7 +9,19 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, WeightsError
-from pipeline.generators.checkpoints import conversions, nvidia, rosinality, tensorflow
+from pipeline.generators.biggan_norms import SYNCHRONISED_NOTE, is_synchronised
+from pipeline.generators.checkpoints import (
+    cut,
+    nvidia,
+    nvidia_stylegan2,
+    rosinality,
+    strangers,
+    tensorflow,
+    tf_progan,
+    tf_stylegan1,
+    tf_stylegan2,
+)
+from pipeline.generators.checkpoints.converted import Converted
 from pipeline.generators.checkpoints.pickles import Machine
 from pipeline.generators.checkpoints.tensors import Tensors, is_tensor
 from pipeline.generators.checkpoints.torchfiles import LEGACY_MAGIC, read_legacy, read_zip
@@ -27,6 +39,7 @@ class Checkpoint:
         state: tensors, float32 where they are real; they may share the bytes of the file.
         conv_clamp: bound on activations that the file says the network has.
         settings: whatever else the file says that the network differs in from its family's usual one.
+        notes: what the file lacks and was made up, or was found in an odd place: clauses without a full stop.
     """
 
     family: str
@@ -34,6 +47,7 @@ class Checkpoint:
     state: dict[str, Tensor]
     conv_clamp: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,12 @@ class StateFormat:
     name: str
     family: str
     marks: tuple[str, ...]
-    convert: Callable[[State], dict[str, Tensor]] = dict
+    convert: Callable[[State], dict[str, Tensor] | Converted] = dict
+
+
+def with_norm_note(state: State) -> Converted:
+    """Leave a BigGAN as it is, and say so where its norms are of a kind that two readings of its code differ in."""
+    return Converted(dict(state), notes=(SYNCHRONISED_NOTE,) if is_synchronised(state) else ())
 
 
 STATE_FORMATS = (
@@ -52,7 +71,7 @@ STATE_FORMATS = (
     StateFormat(
         "rosinality StyleGAN2", "stylegan2", ("input.input", "conv1.conv.weight"), rosinality.from_rosinality
     ),
-    StateFormat("BigGAN-PyTorch", "biggan", ("shared.weight", "blocks.0.0.conv1.weight")),
+    StateFormat("BigGAN-PyTorch", "biggan", ("shared.weight", "blocks.0.0.conv1.weight"), with_norm_note),
     StateFormat("pytorch-pretrained-BigGAN", "biggan-deep", ("embeddings.weight", "generator.conv_to_rgb.bias")),
     StateFormat("ProGAN state dict", "progan", ("b4.dense.weight",)),
     StateFormat("DCGAN of the PyTorch examples", "dcgan", ("main.0.weight", "main.1.running_mean")),
@@ -61,18 +80,28 @@ STATE_FORMATS = (
 
 @dataclass(frozen=True)
 class TFFormat:
-    """A kind of TensorFlow network, told by a variable that only it has."""
+    """A kind of TensorFlow network, told by a variable that only it has, one of several."""
 
     name: str
     family: str
-    mark: str
-    convert: Callable[[tensorflow.TFNetwork], dict[str, Tensor]]
+    marks: tuple[str, ...]
+    convert: Callable[[tensorflow.TFNetwork], Converted]
 
 
 TF_FORMATS = (
-    TFFormat("ProGAN pickle (TensorFlow)", "progan", "4x4/Dense/weight", conversions.from_progan),
-    TFFormat("StyleGAN pickle (TensorFlow)", "stylegan1", "4x4/Const/StyleMod/weight", conversions.from_stylegan1),
-    TFFormat("StyleGAN2 pickle (TensorFlow)", "stylegan2", "4x4/Conv/mod_weight", conversions.from_stylegan2),
+    TFFormat("ProGAN pickle (TensorFlow)", "progan", ("4x4/Dense/weight",), tf_progan.from_progan),
+    TFFormat(
+        "StyleGAN pickle (TensorFlow)",
+        "stylegan1",
+        ("synthesis/4x4/Const/StyleMod/weight", "synthesis/4x4/Const/bias", "synthesis/4x4/Dense/weight"),
+        tf_stylegan1.from_stylegan1,
+    ),
+    TFFormat(
+        "StyleGAN2 pickle (TensorFlow)",
+        "stylegan2",
+        ("synthesis/4x4/Conv/mod_weight",),
+        tf_stylegan2.from_stylegan2,
+    ),
 )
 
 # Under which keys people save a generator; the averaged one comes first. Those below must hold one of these again.
@@ -91,15 +120,6 @@ MAX_WRAPPERS = 4
 # No honest file holds much more numbers than bytes.
 MAX_GROWTH = 4
 
-# Files that are something else, by how they begin.
-STRANGERS = {
-    b"\x1f\x8b": "it is packed with gzip: unpack it first",
-    b"<": "it is a web page, not weights: download it with a browser, and confirm what the page asks",
-    b"version https://git-lfs": "it is a pointer of Git LFS, not the file: run `git lfs pull` where it comes from",
-    b"\x89HDF": "it is an HDF5 file: Keras weights are not read",
-    b"7z\xbc\xaf": "it is packed with 7z: unpack it first",
-}
-
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read somebody's weights. Nothing in the file is run, whatever it holds.
@@ -108,6 +128,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: it cannot be read, is damaged, or is of no known kind.
     """
     try:
+        if path.is_dir():
+            raise CheckpointError(strangers.folder(path))
         size = path.stat().st_size
         if not size:
             raise CheckpointError("it is empty: download it again")
@@ -118,7 +140,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path}: it cannot be read ({error.strerror})") from error
     except (CheckpointError, WeightsError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {strangers.unfinished(path) or error}") from error
     if sum(tensor.numel() for tensor in checkpoint.state.values()) > MAX_GROWTH * size + 2**20:
         raise CheckpointError(f"{path}: it is damaged or hostile: it holds more numbers than the file has bytes")
     return checkpoint
@@ -126,15 +148,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def read_buffer(buffer: memoryview, path: Path) -> Checkpoint:
     """Read a whole file's bytes by the kind of container they are."""
+    if missing := cut.cut_safetensors(buffer):
+        raise CheckpointError(missing)
     if int.from_bytes(buffer[:8], "little") < len(buffer) and bytes(buffer[8:9]) == b"{":
         return from_content(read_safetensors(path), Tensors())
+    if answer := strangers.stranger(path, buffer):
+        raise CheckpointError(answer)
     if bytes(buffer[:4]) == b"PK\x03\x04":
         opened = read_zip(buffer)
         return from_content(opened.content, Tensors(opened.storages))
     if bytes(buffer[:1]) != b"\x80":
-        reasons = [reason for start, reason in STRANGERS.items() if bytes(buffer[: len(start)]) == start]
         kinds = "a pickle of NVIDIA's repositories, a torch file or safetensors"
-        raise CheckpointError(reasons[0] if reasons else f"it is neither {kinds} (docs/generators.md)")
+        raise CheckpointError(f"it is neither {kinds} (docs/generators.md)")
     content = Machine(buffer).run()
     if content == LEGACY_MAGIC:
         opened = read_legacy(buffer)
@@ -161,9 +186,7 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
     beside: dict[str, Any] = {}
     for _ in range(MAX_WRAPPERS):
         if nvidia.is_module(content):
-            state, clamp = nvidia.read_module(content)
-            known = recognise(state)
-            return Checkpoint(known.family, "StyleGAN2-ADA pickle", real(known.convert(state)), clamp)
+            return from_module(content, tensors)
         if isinstance(content, tuple) and len(content) == 3:
             content = content[2]  # G, D, Gs: the averaged generator is last
         if tensorflow.is_network(content):
@@ -175,7 +198,8 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
         if len(state) > 2:
             state = without_prefix(state) | beside
             known = recognise(state)
-            return Checkpoint(known.family, known.name, real(known.convert(state)))
+            done = converted(known, state)
+            return Checkpoint(known.family, known.name, real(done.state), None, done.settings, done.notes)
         beside |= {key: value for key, value in state.items() if key == "latent_avg"}
         inner = [content[key] for key in WRAPPERS if key in content]
         if not inner:
@@ -184,11 +208,29 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
     raise CheckpointError("it holds no generator of a known kind (docs/generators.md lists them)")
 
 
+def converted(known: StateFormat, state: State) -> Converted:
+    """Convert a state dict of a known kind."""
+    done = known.convert(state)
+    return done if isinstance(done, Converted) else Converted(done)
+
+
+def from_module(record: Any, tensors: Tensors) -> Checkpoint:
+    """Convert a network of NVIDIA's PyTorch repositories."""
+    network = nvidia.read_network(record, tensors)
+    if any(key.startswith(("synthesis.L0_", "synthesis.input.")) for key in network.state):
+        raise CheckpointError("it holds a StyleGAN3, which is no family here: StyleGAN2 pickles are read")
+    done = nvidia_stylegan2.from_nvidia_stylegan2(network)
+    clamp = done.settings.pop("conv_clamp", None)
+    return Checkpoint("stylegan2", "StyleGAN2-ADA pickle", real(done.state), clamp, done.settings, done.notes)
+
+
 def from_tensorflow(network: tensorflow.TFNetwork) -> Checkpoint:
     """Convert a TensorFlow network of a known kind."""
     for known in TF_FORMATS:
-        if known.mark in network.variables or f"synthesis/{known.mark}" in network.variables:
-            return Checkpoint(known.family, known.name, known.convert(network), clamp_of(network.settings))
+        if any(mark in network.variables for mark in known.marks):
+            made = known.convert(network)
+            clamp = clamp_of(network.settings)
+            return Checkpoint(known.family, known.name, made.state, clamp, made.settings, made.notes)
     raise CheckpointError("it is a TensorFlow network, but no ProGAN, StyleGAN or StyleGAN2 generator")
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from pipeline.errors import CheckpointError, ManifestError, PipelineError, WeightsError
 from pipeline.files import remove, sha256_file, write_bytes
 from pipeline.generators.checkpoints.formats import Checkpoint, read_checkpoint
+from pipeline.generators.checkpoints.strangers import folder
 from pipeline.generators.layered import LayeredGenerator
 from pipeline.generators.loading import check_sizes, family_class, forget_generators
 from pipeline.images import Pixels, encode_png, grid, to_uint8
@@ -55,6 +56,7 @@ class Imported:
             "weights": str(self.path.with_suffix(".safetensors")),
             "manifest": str(self.path),
             "samples": str(self.path.with_suffix(".png")),
+            "notes": list(manifest.notes),
             "already_imported": self.repeated,
         }
 
@@ -79,6 +81,8 @@ def import_checkpoint(
     """
     if not NAME.fullmatch(name):
         raise ManifestError(f"--as {name}: a name has letters, digits, '-' and '_' only")
+    if file.is_dir():
+        raise CheckpointError(f"{file}: {folder(file)}")
     if not file.is_file():
         raise CheckpointError(f"no file at {file}: give the path of the checkpoint")
     path = weights_folder() / f"{name}.toml"
@@ -107,6 +111,7 @@ def import_checkpoint(
         "source_file": file.name,
         "source_format": checkpoint.format,
         "source_sha256": source_sha256,
+        "notes": checkpoint.notes,
     }
     check_sizes(parse_manifest(GeneratorManifest, content, file), network, file)
     manifest = write_import(path, content, checkpoint.state, network)
@@ -171,10 +176,10 @@ def write_import(
     """Write weights, picture and, last, the manifest: a generator without one is not imported."""
     remove(path)
     weights = path.with_suffix(".safetensors")
-    content = {key: value for key, value in content.items() if value not in (None, "", {})}
+    content = {key: value for key, value in content.items() if value not in (None, "", {}, ())}
     content |= {"weights": weights.name, "sha256": write_weights(weights, state)}
     write_bytes(path.with_suffix(".png"), encode_png(sample_grid(network)))
-    content["fine_layers"] = list(content["fine_layers"])
+    content |= {key: list(value) for key, value in content.items() if isinstance(value, tuple)}
     write_bytes(path, tomli_w.dumps(content).encode())
     return parse_manifest(GeneratorManifest, content, path)
 
