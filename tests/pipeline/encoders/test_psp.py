@@ -319,7 +319,8 @@ def test_invert_begins_where_the_encoder_says(tmp_path: Path, tiny: Tiny, few_di
     assert run_pipeline("weights", "check", "mine").out == "mine: as declared\nmine (encoder): as declared\n"
     common = [
         "invert", "--dataset", str(few_digits), "--limit", "4", "--generator", "mine", "--encoder", "mine",
-        "--perceptual", str(tiny.perceptual), "--chunk-size", "4", "--steps", "2", "--store-images", "--workers", "0",
+        "--perceptual", str(tiny.perceptual), "--chunk-size", "4", "--steps", "2", "--store-images",
+        "--workers", "0",
     ]  # fmt: skip
     for method in ("encoder", "auto"):
         done = run_pipeline(*common, "--method", method, "--build", tmp_path / method)
