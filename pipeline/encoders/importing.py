@@ -143,7 +143,8 @@ def import_encoder(
     }
     manifest = write_import(path, content, checkpoint.state)
     open_encoder.cache_clear()
-    return ImportedEncoder(manifest, path, generator, new, notes=checkpoint.notes)
+    notes = checkpoint.notes + (loaded.manifest.notes if new else ())
+    return ImportedEncoder(manifest, path, generator, new, notes=notes)
 
 
 def earlier_import(path: Path, source_sha256: str, generator: str | None) -> EncoderManifest | None:

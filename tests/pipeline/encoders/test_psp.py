@@ -309,7 +309,7 @@ def test_empty_weights_take_no_memory(tmp_path: Path) -> None:
             import_weights(made.write(tmp_path / "x.pt", changed), "mine")
 
 
-def test_invert_begins_where_the_encoder_says(tmp_path: Path, tiny: Tiny) -> None:
+def test_invert_begins_where_the_encoder_says(tmp_path: Path, tiny: Tiny, few_digits: Path) -> None:
     path = made.write(tmp_path / "restyle.pt", made.checkpoint("BackboneEncoder", 6, n_iters_per_batch=2))
     summary = run_pipeline("weights", "import", path, "--as", "mine", "--json").json
     assert (summary["kind"], summary["passes"], summary["generator"]) == ("encoder", 2, "mine")
@@ -318,8 +318,9 @@ def test_invert_begins_where_the_encoder_says(tmp_path: Path, tiny: Tiny) -> Non
     assert "mine  (encoder of mine)" in run_pipeline("weights", "list").out
     assert run_pipeline("weights", "check", "mine").out == "mine: as declared\nmine (encoder): as declared\n"
     common = [
-        "invert", "--dataset", "color-digits", "--limit", "4", "--generator", "mine", "--encoder", "mine",
+        "invert", "--dataset", str(few_digits), "--limit", "4", "--generator", "mine", "--encoder", "mine",
         "--perceptual", str(tiny.perceptual), "--chunk-size", "4", "--steps", "2", "--store-images",
+        "--workers", "0",
     ]  # fmt: skip
     for method in ("encoder", "auto"):
         done = run_pipeline(*common, "--method", method, "--build", tmp_path / method)
