@@ -69,8 +69,11 @@ def normalize_2nd_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
 
 
 def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None, num_ws: int) -> Tensor:
-    """Repeat w [B, D] as [B, num_ws, D], its first `cutoff` (all, if None) moved to w_avg + psi * (w - w_avg)."""
-    w = w[:, None].expand(-1, num_ws, -1)
+    """Repeat w [B, D] as [B, num_ws, D] (which may be given), and truncate it.
+
+    Its first `cutoff` (all, if None) are moved to w_avg + psi * (w - w_avg).
+    """
+    w = w[:, None].expand(-1, num_ws, -1) if w.dim() == 2 else w
     if psi == 1.0:
         return w
     count = num_ws if cutoff is None else cutoff

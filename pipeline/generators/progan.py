@@ -2,8 +2,8 @@
 
 Keys: `b4.dense`, `b4.conv1`, then `b{r}.conv0`, `b{r}.conv1` for every resolution r, and `b{R}.torgb`, each with
 `weight` and `bias`. Weights are as trained, without the gain of the equalised learning rate: `dense`
-[C * 16, w_dim], convolutions [out, in, k, k]; the dense bias is [C]. The `ToRGB`s of coarser resolutions are left
-out.
+[C * 16, w_dim], convolutions [out, in, k, k]; the dense bias is [C], or [C, 4, 4]. The `ToRGB`s of coarser
+resolutions are left out.
 
 The official networks' `Conv0_up/weight` [k, k, out, in] is a transposed convolution with the doubling folded in.
 That equals doubling, then a convolution with `weight.permute(2, 3, 0, 1).flip(2, 3)`.
@@ -28,18 +28,20 @@ BLOCK = r"b(\d+)\."
 
 
 class Dense(nn.Module):
-    """z to features of 4x4."""
+    """z to features of 4x4, with a bias for every channel or, if `pixel_bias`, for every number."""
 
-    def __init__(self, z_dim: int, channels: int):
+    def __init__(self, z_dim: int, channels: int, pixel_bias: bool):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(channels * 16, z_dim))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.bias = nn.Parameter(torch.zeros(channels, 4, 4) if pixel_bias else torch.zeros(channels))
         self.gain = CONV_GAIN / 4 / math.sqrt(z_dim)
 
     def forward(self, w: Tensor) -> Tensor:
         """Map [B, z_dim] to [B, C, 4, 4]."""
         flat = F.linear(w, self.weight * self.gain)
-        x: Tensor = flat.unflatten(1, (-1, 4, 4)) + self.bias[:, None, None]
+        x: Tensor = flat.unflatten(1, (-1, 4, 4)) + (
+            self.bias if self.bias.dim() == 3 else self.bias[:, None, None]
+        )
         return x
 
 
@@ -68,6 +70,7 @@ class ProGAN(LayeredGenerator):
         pixel_norm: whether every pixel's features are scaled to unit mean square.
         latent_norm: "joint" if z, with the label, is, else "none".
         norm_eps: what is added to a mean square.
+        pixel_bias: whether the dense layer has a bias for every pixel (pytorch_GAN_zoo).
     """
 
     title: ClassVar[str] = "ProGAN"
@@ -82,6 +85,7 @@ class ProGAN(LayeredGenerator):
         pixel_norm: bool = True,
         latent_norm: str = "joint",
         norm_eps: float = 1e-8,
+        pixel_bias: bool = False,
     ):
         super().__init__()
         if not 0 <= c_dim < w_dim:
@@ -93,7 +97,7 @@ class ProGAN(LayeredGenerator):
         for i, width in enumerate(channels):
             block = nn.Module()
             if i == 0:
-                block.dense = Dense(w_dim, width)
+                block.dense = Dense(w_dim, width, pixel_bias)
             else:
                 block.conv0 = Conv(channels[i - 1], width, 3, CONV_GAIN)
             block.conv1 = Conv(width, width, 3, CONV_GAIN)
@@ -113,6 +117,7 @@ class ProGAN(LayeredGenerator):
         stages = len(numbers(BLOCK, state))
         return {
             "w_dim": state["b4.dense.weight"].shape[1],
+            "pixel_bias": state["b4.dense.bias"].dim() == 3,
             "channels": [state[f"b{4 << i}.conv1.bias"].shape[0] for i in range(stages)],
         }
 

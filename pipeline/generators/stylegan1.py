@@ -40,12 +40,14 @@ class StyleGAN1(LayeredGenerator):
 
     Args:
         channels: feature channels of every resolution 4, 8, 16, …
+        one_w: whether z is mapped to one w for all layers, or to one for each (IDInvert).
         mapping_hidden: features between the mapping's layers; None is w_dim.
         blur_size: height and width of the kernel that follows every up-convolution.
         constant: whether layer 0 begins with a constant rather than with a linear map of its w.
         activation, mapping_activation: "lrelu" or "relu".
         pixel_norm, instance_norm: what follows the activation (`EpilogueOptions`).
         latent_norm: "joint" if the mapping scales z, with the label's part, to unit mean square, else "none".
+        final_tanh: whether images end in tanh (IDInvert).
     """
 
     title: ClassVar[str] = "StyleGAN1"
@@ -55,6 +57,7 @@ class StyleGAN1(LayeredGenerator):
         "pixel_norm",
         "instance_norm",
         "latent_norm",
+        "final_tanh",
     )
 
     def __init__(
@@ -72,13 +75,17 @@ class StyleGAN1(LayeredGenerator):
         pixel_norm: bool = False,
         instance_norm: bool = True,
         latent_norm: str = "joint",
+        one_w: bool = True,
+        final_tanh: bool = False,
     ):
         super().__init__()
+        self.final_tanh = final_tanh
         self.num_ws = self.num_layers = 2 * len(channels)
         self.resolution, self.z_dim, self.w_dim = layer_resolution(self.num_ws - 1), z_dim, w_dim
         self.c_dim = c_dim
+        count = 1 if one_w else self.num_ws
         self.mapping = MappingNetwork(
-            z_dim, w_dim, mapping_layers, c_dim, mapping_hidden, mapping_activation, latent_norm
+            z_dim, w_dim, mapping_layers, c_dim, mapping_hidden, mapping_activation, latent_norm, count
         )
         self.truncation = MeanW(w_dim)
         self.synthesis = nn.Module()
@@ -110,13 +117,17 @@ class StyleGAN1(LayeredGenerator):
         hidden, z_dim = state["mapping.dense0.linear.weight"].shape if mapping_layers else (w_dim, w_dim)
         labels = state.get("mapping.label_weight")
         kernel = state.get("synthesis.layer2.blur.kernel")
+        last = (
+            state[f"mapping.dense{mapping_layers - 1}.wscale.bias"] if mapping_layers else state["truncation.w_avg"]
+        )
         return {
             "channels": [bias.shape[0] for bias in biases],
             "z_dim": z_dim if labels is None else labels.shape[1],
             "w_dim": w_dim,
             "c_dim": 0 if labels is None else labels.shape[0],
             "mapping_layers": mapping_layers,
-            "mapping_hidden": hidden,
+            "mapping_hidden": hidden if mapping_layers > 1 else None,
+            "one_w": last.shape[0] == w_dim,
             "blur_size": (3, 3) if kernel is None else (kernel.shape[2], kernel.shape[3]),
             "constant": "synthesis.layer0.first_dense" not in state,
         }
@@ -167,7 +178,7 @@ class StyleGAN1(LayeredGenerator):
     def paint(self, last: Activations, ws: Sequence[Tensor]) -> Tensor:
         """Turn the last features to RGB."""
         image: Tensor = self.synthesis.get_submodule(f"output{self.num_layers // 2 - 1}")(last.features)
-        return image
+        return image.tanh() if self.final_tanh else image
 
 
 def last_layer(state: State) -> int:

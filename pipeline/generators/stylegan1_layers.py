@@ -236,12 +236,15 @@ class ToRGB(nn.Module):
 
 
 class MappingNetwork(nn.Module):
-    """z (and label c) to w: `dense0`, `dense1`, …; z and the label's part are scaled to unit mean square as one.
+    """z (and label c) to w: `dense0`, `dense1`, …, the last of which may give several w's.
+
+    z and the label's part are scaled to unit mean square as one.
 
     Args:
         c_dim: length of a label; `label_weight` [c_dim, z_dim] turns one into what is appended to z.
         hidden: features between the layers.
         latent_norm: "joint", or "none" where nothing is scaled.
+        count: how many w's come of one z.
     """
 
     def __init__(
@@ -253,23 +256,25 @@ class MappingNetwork(nn.Module):
         hidden: int | None = None,
         activation: str = "lrelu",
         latent_norm: str = "joint",
+        count: int = 1,
     ):
         super().__init__()
+        self.count = count
         self.c_dim, self.latent_norm, self.activate = c_dim, check_norm(latent_norm), activation_of(activation)
         if c_dim:
             self.label_weight = nn.Parameter(torch.randn(c_dim, z_dim))
-        widths = [2 * z_dim if c_dim else z_dim, *[hidden or w_dim] * (num_layers - 1), w_dim]
+        widths = [2 * z_dim if c_dim else z_dim, *[hidden or w_dim] * (num_layers - 1), w_dim * count]
         for i in range(num_layers):
             self.add_module(f"dense{i}", Dense(widths[i], widths[i + 1], CONV_GAIN, MAPPING_LR_MUL))
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Map z [B, z_dim] and c [B, c_dim] to w [B, w_dim]."""
+        """Map z [B, z_dim] and c [B, c_dim] to w [B, w_dim], or to [B, count, w_dim] where there are several."""
         x = torch.cat([z, embed_labels(self.label_weight, c)], dim=1) if self.c_dim else z
         if self.latent_norm == "joint":
             x = normalize_2nd_moment(x)
         for dense in self.children():
             x = self.activate(dense(x))
-        return x
+        return x if self.count == 1 else x.unflatten(1, (self.count, -1))
 
 
 def layer_resolution(layer: int) -> int:

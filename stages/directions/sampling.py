@@ -17,7 +17,7 @@ from stages.directions.config import DirectionsConfig
 BATCH = 64  # images rendered at once for their activations
 MOST_BYTES = 2**31  # of all activations, which are reduced together
 # Families that map z to w; the others take z itself as w, whose distribution has no directions of its own.
-MAPPED = ("stylegan1", "stylegan2", "stylegan3")
+MAPPED = ("stylegan1", "stylegan2", "stylegan3", "lucidrains")
 
 
 @dataclass(frozen=True)

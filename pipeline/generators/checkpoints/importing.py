@@ -22,7 +22,7 @@ from pipeline.manifest import MANIFESTS, GeneratorManifest, parse_manifest, read
 from pipeline.weights import write_weights
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-STYLE_FAMILIES = frozenset({"stylegan1", "stylegan2", "stylegan3"})
+STYLE_FAMILIES = frozenset({"stylegan1", "stylegan2", "stylegan3", "lucidrains"})
 FINE_FROM = 128  # AdvMix: layers of 128 x 128 and finer do not carry the label
 
 # The picture: at most this many samples, fewer where they are large; each shown at no more than this size.

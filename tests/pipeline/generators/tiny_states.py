@@ -12,6 +12,7 @@ from pipeline.generators.biggan import BigGAN
 from pipeline.generators.biggan_deep import BigGANDeep
 from pipeline.generators.dcgan import DCGAN
 from pipeline.generators.layered import LayeredGenerator
+from pipeline.generators.lucidrains import LucidStyleGAN2
 from pipeline.generators.progan import ProGAN
 from pipeline.generators.stylegan1 import StyleGAN1
 from pipeline.generators.stylegan2 import StyleGAN2
@@ -166,11 +167,22 @@ def dcgan(colours: int = 3) -> State:
     return state
 
 
+def lucidrains() -> State:
+    """StyleGAN2 of lucidrains, 16x16: w of 10."""
+    draw, network = Draw(), LucidStyleGAN2([8, 6, 4], w_dim=10, mapping_layers=2)
+    scales = {"S": 8.0, "G": 0.3, "noise": 1.0}
+    return {
+        key: draw.normal(*tensor.shape, std=scales[key.split(".")[0]])
+        for key, tensor in network.state_dict().items()
+    }
+
+
 FAMILIES: dict[str, tuple[type[LayeredGenerator], Callable[[], State]]] = {
     "stylegan1": (StyleGAN1, stylegan1),
     "stylegan2": (StyleGAN2, stylegan2),
     "stylegan3": (StyleGAN3, stylegan3),
     "stylegan3-r": (StyleGAN3, stylegan3_r),
+    "lucidrains": (LucidStyleGAN2, lucidrains),
     "biggan": (BigGAN, biggan),
     "biggan-deep": (BigGANDeep, biggan_deep),
     "progan": (ProGAN, progan),

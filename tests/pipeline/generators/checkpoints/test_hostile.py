@@ -112,7 +112,7 @@ def test_a_hostile_part_is_found_wherever_it_is(tmp_path: Path, file: Path, plac
     elif place == "in a storage":
         storage = call("torch.storage._load_from_bytes", b"C" + bytes([len(b := pickle.dumps(bomb, 2))]) + b)
         tensor = call("torch._utils._rebuild_tensor_v2", storage, b"K\0", b")", b")")
-        state = [text("main.0.weight") + tensor, text("b") + tensor, text("c") + tensor]
+        state = [text(key) + tensor for key in ("main.0.weight", "main.1.running_mean", "c")]
         content = program(b"}(", *state, b"u")
     elif place in ("in a zip", "in an old torch file"):
         torch.save({"a": torch.ones(2), "b": bomb}, file, _use_new_zipfile_serialization=place == "in a zip")

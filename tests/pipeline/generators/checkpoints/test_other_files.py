@@ -107,7 +107,7 @@ FILES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("content", "words"), FILES)
+@pytest.mark.parametrize(("content", "words"), FILES, ids=[str(i) for i in range(len(FILES))])
 def test_files_are_told_what_they_are(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "x.pkl").write_bytes(content)
     with pytest.raises(CheckpointError, match=words) as raised:
