@@ -61,12 +61,13 @@ def rows_of_chunk(spec: ArraySpec, rows_per_shard: int) -> int:
 
 
 def shard_samples(samples_per_task: int, resolution: int) -> int:
-    """Samples of a storage shard: at most SHARD_SAMPLES, of as many pixels as CHUNK_BYTES hold, that fill a task.
+    """Samples of a storage shard, which fill a task: of no more pixels than CHUNK_BYTES, or one.
 
-    So the layout is the same whatever a task's size, where that is a power of two of at least so many.
+    SHARD_SAMPLES where they do, so that the layout is the same whatever a task's size; else as many as may be.
     """
-    most = max(1, min(SHARD_SAMPLES, CHUNK_BYTES // (3 * resolution**2)))
-    most = 2 ** (most.bit_length() - 1)
+    most = max(1, CHUNK_BYTES // (3 * resolution**2))
+    if most >= SHARD_SAMPLES and samples_per_task % SHARD_SAMPLES == 0:
+        return SHARD_SAMPLES
     return next(size for size in range(min(most, samples_per_task), 0, -1) if samples_per_task % size == 0)
 
 

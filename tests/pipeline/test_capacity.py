@@ -42,6 +42,8 @@ def test_shards_hold_a_mebibyte_of_pixels(resolution: int, shard: int) -> None:
 @given(asked=st.integers(1, 500), resolution=st.sampled_from([32, 128, 1024]))
 def test_any_task_that_is_asked_for_is_whole_shards(asked: int, resolution: int) -> None:
     assert asked % shard_samples(asked, resolution) == 0
+    assert shard_samples(200, 32) == 200  # few files, where somebody wants large tasks of small images
+    assert shard_samples(256, 32) == 64
 
 
 def test_a_gpu_takes_more_at_once_but_no_more_than_a_worker_holds() -> None:
