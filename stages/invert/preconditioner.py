@@ -7,11 +7,11 @@ A = Q (Λ + λ)^(-1/2) of M = Q Λ Qᵀ, all directions of u matter about alike.
 Gradients of random projections of the image give M, E[(Jᵀv)(Jᵀv)ᵀ] = JᵀJ, but for w of 512 numbers it would take
 thousands of them. Two things are known beforehand, however: w acts through affine maps to styles, s = B w + b, and
 a channel's style acts much like itself alone. So M is near Bᵀ D B, with D the mean squared gradients of the styles,
-for which a few dozen probes are enough; the mean of that and of what the probes say of M itself is what is used.
+for which a few probes are enough; the mean of that and of what the probes say of M itself is what is used.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,7 @@ from pipeline.generators.layered import LayeredGenerator
 from pipeline.seeds import torch_generator
 from stages.invert.latents import Latents, render_theta
 
-PROBES = 64
+PROBES = 192
 SHRINKAGE = 0.5  # share of what is known beforehand
 DAMPING = 1e-4  # λ as a share of the row's largest eigenvalue
 
@@ -79,7 +79,8 @@ def probe(
         rngs = [torch_generator(0, "preconditioner", number) for number in some]
         w = torch.cat([random_w(generator, 1, rng, device) for rng in rngs])
         theta = latents.start(w, list(some)).detach().requires_grad_(True)
-        with torch.enable_grad(), watched_styles(generator) as styles:
+        rough = generator.in_precision(torch.bfloat16) if generator.gains_from_bfloat16 else nullcontext()
+        with torch.enable_grad(), watched_styles(generator) as styles, rough:
             images = render_theta(generator, latents, theta)
         v = torch.stack([torch.randn(images.shape[1:], generator=rng) for rng in rngs]).to(device)
         seen = [name for name, output in styles.items() if output.requires_grad]

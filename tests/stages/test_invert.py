@@ -185,7 +185,7 @@ def test_an_image_far_off_the_manifold_is_marked_and_kept_out_of_variants(tmp_pa
     manifest = write_manifest(tmp_path / "m.toml", name="m", format="folder", resolution=32, root="images")
     build = tmp_path / "b"
     networks = ["--generator", "color-digits", "--perceptual", "color-digits"]
-    invert = ["invert", "--dataset", manifest, "--build", build, *networks, "--steps", "15", "--workers", "0"]
+    invert = ["invert", "--dataset", manifest, "--build", build, *networks, "--steps", "30", "--workers", "0"]
     summary = run_pipeline(*invert, "--json").json
     assert (summary["poor"], summary["retried"]) == (1, 1)
     samples = open_build(build).samples()
