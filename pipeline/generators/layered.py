@@ -1,20 +1,19 @@
 """A generator as a row of layers, which one can stop after and resume from; and how its weights are loaded."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.devices import channels_last, has_fast_bfloat16
+from pipeline.devices import channels_last
 from pipeline.errors import WeightsError
 from pipeline.generators.base import Activations, NoiseMode
 from pipeline.generators.blank import blank_network
 
 State = Mapping[str, Tensor]
-BFLOAT16_FROM = 256  # height and width from which it gains more than converting weights costs
 
 
 class LayeredGenerator(nn.Module):
@@ -122,23 +121,6 @@ class LayeredGenerator(nn.Module):
         """Compute the finest `num_fp16_res` resolutions in `dtype` (bfloat16 or float16, on a GPU)."""
         self.dtype, self.num_fp16_res = dtype, num_fp16_res
         return self
-
-    @property
-    def gains_from_bfloat16(self) -> bool:
-        """Whether it computes in float32 now, and would be faster in bfloat16 on its device."""
-        if self.dtype != torch.float32 or self.resolution < BFLOAT16_FROM:
-            return False
-        return has_fast_bfloat16(self.device)
-
-    @contextmanager
-    def in_precision(self, dtype: torch.dtype, num_fp16_res: int = 4) -> Iterator[None]:
-        """Compute as `set_precision` says inside, and as before afterwards."""
-        before = self.dtype, self.num_fp16_res
-        self.set_precision(dtype, num_fp16_res)
-        try:
-            yield
-        finally:
-            self.set_precision(*before)
 
     def dtype_at(self, resolution: int) -> torch.dtype:
         """Precision of the layers of a resolution."""

@@ -14,9 +14,6 @@ from pipeline.seeds import normal_rows, seed_of
 from stages.invert.config import InvertConfig
 from stages.invert.latents import Latents, render_theta
 
-# While images are still far from their targets (below about 35 dB), rounding does not matter.
-ROUGH_STEPS = 25
-
 
 class Projection:
     """OM-ImageNet's projection: argmin_w LPIPS(g(w), x) + |g(w) - x|_1 (Lin et al., section 3).
@@ -43,7 +40,6 @@ class Projection:
         self.config, self.generator, self.perceptual = config, generator, perceptual
         self.pixels, self.ids, self.latents, self.starts = pixels, ids, latents, starts
         self.slots = 0
-        self.rough = ROUGH_STEPS if generator.network.gains_from_bfloat16 else 0
         self.target: Target | None = None
 
     def resize(self, slots: int) -> None:
@@ -67,24 +63,11 @@ class Projection:
     def loss(self, theta: Tensor, steps: Tensor) -> Tensor:
         """Losses [B] at theta [B, rows, w_dim]."""
         assert self.target is not None
-        images = self.rendered(theta, steps)
+        images = render_theta(self.generator.network, self.latents, theta)
         s = self.config.smoothing
         pixel = (((images - self.target.images).square() + s * s).sqrt() - s).mean(dim=(1, 2, 3))
         distance = self.perceptual.distance(images, self.target, fast=True)
         return self.config.pixel_weight * pixel + self.config.feature_weight * distance
-
-    def rendered(self, theta: Tensor, steps: Tensor) -> Tensor:
-        """Images [B, 3, H, W] at theta; in a sample's first steps the finest resolutions are in bfloat16."""
-        rough = (steps < self.rough).to(theta.device)
-        if not rough.any():
-            return render_theta(self.generator.network, self.latents, theta)
-        with self.generator.network.in_precision(torch.bfloat16):
-            images = render_theta(self.generator.network, self.latents, theta[rough])
-        if rough.all():
-            return images
-        exact = render_theta(self.generator.network, self.latents, theta[~rough])
-        places = torch.cat([rough.nonzero(), (~rough).nonzero()]).flatten()
-        return torch.cat([images, exact])[places.argsort()]
 
 
 class Algorithm1(Projection):

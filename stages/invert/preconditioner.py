@@ -11,7 +11,7 @@ for which a few probes are enough; the mean of that and of what the probes say o
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -79,8 +79,7 @@ def probe(
         rngs = [torch_generator(0, "preconditioner", number) for number in some]
         w = torch.cat([random_w(generator, 1, rng, device) for rng in rngs])
         theta = latents.start(w, list(some)).detach().requires_grad_(True)
-        rough = generator.in_precision(torch.bfloat16) if generator.gains_from_bfloat16 else nullcontext()
-        with torch.enable_grad(), watched_styles(generator) as styles, rough:
+        with torch.enable_grad(), watched_styles(generator) as styles:
             images = render_theta(generator, latents, theta)
         v = torch.stack([torch.randn(images.shape[1:], generator=rng) for rng in rngs]).to(device)
         seen = [name for name, output in styles.items() if output.requires_grad]
