@@ -81,8 +81,8 @@ def fitting_slots(network: LayeredGenerator, net: PerceptualNet) -> int:
     """How many images a GPU's free memory holds at once with their gradients, from one that is tried."""
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    w = torch.zeros(1, network.num_ws, network.w_dim, device="cuda", requires_grad=True)
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():  # whoever asks may be rendering without gradients
+        w = torch.zeros(1, network.num_ws, network.w_dim, device="cuda", requires_grad=True)
         images = network.synthesize(w)
         target = net.target(images.detach())
         torch.autograd.grad(net.distance(images, target).sum(), w)

@@ -39,11 +39,24 @@ def keep_freed_memory() -> None:
     Activations of the same sizes come and go thousands of times, and fetching their pages anew each time is slow
     (`make bench`, allocator). Elsewhere than on glibc this does nothing.
     """
-    trim_threshold, mmap_threshold, largest = -1, -3, 1 << 25
+    trim_threshold, mmap_threshold, mmap_max, largest = -1, -3, -4, 1 << 25
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mallopt(trim_threshold, 1 << 30)
+        mallopt(trim_threshold, (1 << 31) - 1)
         mallopt(mmap_threshold, largest)
+        mallopt(mmap_max, 0)  # tensors above the largest threshold, from 256x256 images on
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device multiplies bfloat16 faster than float32: GPUs, and CPUs with instructions for it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", "DEFAULT")).upper()
+    if device.type != "cpu" or not limit.startswith(("DEFAULT", "ALL", "AVX512_CORE_BF16", "AVX512_CORE_AMX")):
+        return False
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def give_back_memory() -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 Pixels = NDArray[np.uint8]
+EXACT = 64  # pixels of a side up to which a picture to look at loses nothing
 
 
 def to_float(pixels: Pixels | Tensor) -> Tensor:
@@ -36,6 +37,25 @@ def encode_png(pixels: NDArray[Any], compress_level: int = 6) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=compress_level)
     return buffer.getvalue()
+
+
+def encode_small(pixels: Pixels) -> tuple[str, bytes]:
+    """Encode uint8 [H, W, 3] to be looked at, as (MIME type, bytes): beyond EXACT pixels as a good JPEG."""
+    if max(pixels.shape[:2]) <= EXACT:
+        return "image/png", encode_png(pixels)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=92, subsampling=0)
+    return "image/jpeg", buffer.getvalue()
+
+
+def shrunk(pixels: Pixels, largest: int) -> Pixels:
+    """Average an image uint8 [H, W, 3] down so that no side is longer than `largest`; a smaller one stays."""
+    height, width = pixels.shape[:2]
+    if max(height, width) <= largest:
+        return pixels
+    share = largest / max(height, width)
+    size = (max(1, round(width * share)), max(1, round(height * share)))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
 
 
 def grid(pixels: Pixels, columns: int, gap: int = 0) -> Pixels:

@@ -65,6 +65,9 @@ class GeneratorManifest(Manifest):
     source_url: str = Field(default="", description="page to download that file from")
     source_format: str = Field(default="", description="what kind of checkpoint that file is")
     source_sha256: str | None = Field(default=None, description="digest of the imported file")
+    notes: tuple[str, ...] = Field(
+        default=(), description="what its import had to make up, or found in an odd place"
+    )
     command: str = Field(default="", description="the command that made the weights")
 
 
@@ -85,10 +88,20 @@ class PerceptualManifest(Manifest):
 class EncoderManifest(Manifest):
     """An encoder from images to w+."""
 
+    family: str = Field(
+        default="bies", description="network family: `bies` (train-encoder's) or `psp` (pSp's, e4e's and ReStyle's)"
+    )
     weights: str = Field(description="safetensors file, relative to this manifest")
     sha256: str = Field(description="digest of the weights file", pattern=r"^[0-9a-f]{64}$")
+    generator: str = Field(default="", description="name that its generator had when it was imported")
     generator_sha256: str = Field(description="digest of the generator it was trained against")
     passes: int = Field(description="corrections it makes", ge=1)
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="what its network differs in from its family's usual one"
+    )
+    source_file: str = Field(default="", description="name of the imported file")
+    source_format: str = Field(default="", description="what kind of checkpoint that file is")
+    source_sha256: str | None = Field(default=None, description="digest of the imported file")
     command: str = Field(default="", description="the command that made the weights")
 
 
@@ -96,15 +109,15 @@ M = TypeVar("M", bound=Manifest)
 
 
 def weights_folder() -> Path:
-    """Where imported generators and their manifests are: $ONMANIFOLD_WEIGHTS, or in the user's data folder."""
+    """Where imported networks and their manifests are: $ONMANIFOLD_WEIGHTS, or in the user's data folder."""
     named = os.environ.get("ONMANIFOLD_WEIGHTS")
     return Path(named or "~/.local/share/onmanifold/weights").expanduser().resolve()
 
 
 def manifest_folders(kind: str) -> tuple[Path, ...]:
-    """Return where manifests of a kind are looked for: of generators, the imported ones come first."""
-    shipped = MANIFESTS / kind
-    return (weights_folder(), shipped) if kind == "generators" else (shipped,)
+    """Return where manifests of a kind are looked for: of generators and encoders, the imported ones come first."""
+    imported = {"generators": weights_folder(), "encoders": weights_folder() / "encoders"}
+    return (imported[kind], MANIFESTS / kind) if kind in imported else (MANIFESTS / kind,)
 
 
 def manifest_names(kind: str) -> list[str]:

@@ -25,6 +25,7 @@ BLOCK_ROWS = 4096
 CHUNK_BYTES = 2**20
 SHARD_SAMPLES = 64
 DENSE = 16  # rows spanned for each that is wanted
+DENSE_BYTES = 2**28  # of rows that are read in one piece for some of them
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,8 @@ def read_scattered(path: Path, names: Sequence[str], rows: Array) -> dict[str, A
             array = cast(zarr.Array[Any], group[name])
             for part in np.split(wanted, ends) if len(wanted) else []:
                 first, stop = int(part[0]), int(part[-1]) + 1
-                if stop - first <= DENSE * len(part):
+                spanned = (stop - first) * math.prod(array.shape[1:]) * array.dtype.itemsize
+                if stop - first <= DENSE * len(part) and spanned <= DENSE_BYTES:
                     found.append(np.asarray(array[first:stop])[part - first])
                 else:
                     found.append(np.asarray(array.oindex[part]))

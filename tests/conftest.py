@@ -5,7 +5,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +95,14 @@ class Tiny:
             [*augment, "--mode", "mix", "--variants", "1"],
             ["shard", "--build", str(build), "--variants", "randmix,mix", "--samples-per-shard", "40", "--flagged"],
         ]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_weights_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests measure and import away from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONMANIFOLD_WEIGHTS", str(tmp_path_factory.mktemp("weights")))
+        yield
 
 
 @pytest.fixture(scope="session")

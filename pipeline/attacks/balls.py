@@ -68,11 +68,15 @@ def worst_images(
     step: float,
     steps: int,
     seeds: Sequence[int],
+    slots: int = 64,
 ) -> Tensor:
-    """PGD on images [B, 3, H, W] in [-1, 1]; `epsilon` and `step` are in the same units, `seeds` one for each."""
+    """PGD on images [B, 3, H, W] in [-1, 1], `slots` at once; `epsilon` and `step` are in the same units.
+
+    There is a seed for each image.
+    """
 
     def seeds_of(items: Tensor, attempts: list[int]) -> list[int]:
         return [seeds[item] for item in items.tolist()]
 
     attack = BallAttack(images, epsilon, step, steps, seeds_of, lambda x, items: x, bounds=PIXELS)
-    return ascend(attack, labels, network, len(images)).x
+    return ascend(attack, labels, network, slots).x

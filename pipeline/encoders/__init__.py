@@ -1,19 +1,25 @@
 """Encoders from images to w+, loaded by manifest name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
+from pipeline.encoders.base import ImageEncoder
 from pipeline.encoders.network import Encoder
-from pipeline.errors import ManifestError
+from pipeline.errors import ManifestError, WeightsError
 from pipeline.generators import Generator, open_generator
 from pipeline.manifest import EncoderManifest, find_manifest, parse_manifest, read_toml
 from pipeline.weights import read_weights
 
-__all__ = ["Encoder", "LoadedEncoder", "encode", "load_encoder", "open_encoder", "read_encoder"]
+__all__ = ["Encoder", "ImageEncoder", "LoadedEncoder", "encode", "load_encoder", "open_encoder", "read_encoder"]
+
+# family -> class with `from_state_dict`, imported when one is loaded
+FAMILIES = {"bies": "pipeline.encoders.network:Encoder", "psp": "pipeline.encoders.psp:PspEncoder"}
 
 
 @dataclass(frozen=True)
@@ -21,11 +27,11 @@ class LoadedEncoder:
     """An encoder with what its manifest says of it.
 
     Attributes:
-        passes: corrections it was trained for.
+        passes: corrections it makes.
         sha256: digest of the weights.
     """
 
-    network: Encoder
+    network: ImageEncoder
     manifest: EncoderManifest
     passes: int
     sha256: str
@@ -43,23 +49,35 @@ def open_encoder(name_or_path: str, generator: str, device: str = "cpu") -> Load
     manifest = parse_manifest(EncoderManifest, read_toml(path), path)
     loaded = open_generator(generator)
     if manifest.generator_sha256 != loaded.sha256:
+        its = f" (its own is '{manifest.generator}')" if manifest.generator else ""
         raise ManifestError(
-            f"encoder '{manifest.name}' was trained for another generator than '{generator}': "
-            f"train one with `pipeline train-encoder --generator {generator}`, or use --method lpips"
+            f"encoder '{manifest.name}' was trained for another generator than '{generator}'{its}: "
+            f"{remedy(manifest, generator)}, or use --method lpips"
         )
     network = read_network(path, manifest, loaded.network.num_ws).to(device)
     return LoadedEncoder(network, manifest, manifest.passes, manifest.sha256)
+
+
+def remedy(manifest: EncoderManifest, generator: str) -> str:
+    """How to get an encoder for another generator."""
+    if manifest.source_file:
+        return f"import {manifest.source_file} again with --generator {generator}"
+    return f"train one with `pipeline train-encoder --generator {generator}`"
 
 
 def read_encoder(name_or_path: str, generator: Generator) -> Encoder:
     """Read an encoder to train it further, for this generator or another of its sizes.
 
     Raises:
-        ManifestError: no such encoder, or its sizes are not the generator's.
+        ManifestError: no such encoder, or its family or its sizes are others.
         WeightsError: the weights are missing, damaged or another file than declared.
     """
     path = find_manifest("encoders", name_or_path)
     encoder = read_network(path, parse_manifest(EncoderManifest, read_toml(path), path), generator.num_ws)
+    if not isinstance(encoder, Encoder):
+        raise ManifestError(
+            f"encoder '{name_or_path}' is of the family that pSp, e4e and ReStyle share, which is not trained here"
+        )
     if (encoder.resolution, encoder.w_dim) != (generator.resolution, generator.w_dim):
         raise ManifestError(
             f"encoder '{name_or_path}' takes {encoder.resolution} pixels to w of {encoder.w_dim} numbers, the "
@@ -68,30 +86,50 @@ def read_encoder(name_or_path: str, generator: Generator) -> Encoder:
     return encoder
 
 
-def read_network(path: Path, manifest: EncoderManifest, num_ws: int) -> Encoder:
-    """Read the weights that the manifest at `path` names. Raises WeightsError."""
-    state = read_weights((path.parent / Path(manifest.weights).expanduser()).resolve(), manifest.sha256)
-    return Encoder.from_state_dict(state, num_ws)
+def read_network(path: Path, manifest: EncoderManifest, num_ws: int) -> ImageEncoder:
+    """Read the weights that the manifest at `path` names. Raises ManifestError or WeightsError."""
+    if manifest.family not in FAMILIES:
+        raise ManifestError(
+            f"{path}: key 'family' = '{manifest.family}' (network family): known are {', '.join(FAMILIES)}"
+        )
+    weights = (path.parent / Path(manifest.weights).expanduser()).resolve()
+    return build_encoder(manifest.family, read_weights(weights, manifest.sha256), num_ws, manifest.settings)
 
 
-def load_encoder(name_or_path: str, generator: str, device: str = "cpu") -> Encoder:
+def build_encoder(
+    family: str, state: Mapping[str, Tensor], num_ws: int, settings: Mapping[str, Any]
+) -> ImageEncoder:
+    """Build the encoder whose sizes the tensors tell, frozen.
+
+    Raises:
+        WeightsError: the tensors are something else's, or a setting is not the family's.
+    """
+    module, _, attribute = FAMILIES[family].partition(":")
+    network: type[ImageEncoder] = getattr(import_module(module), attribute)
+    for name in settings.keys() - set(network.settings):
+        raise WeightsError(f"{name} = {settings[name]}: encoders of family {family} have none; take it out")
+    return network.from_state_dict(state, num_ws, **settings)
+
+
+def load_encoder(name_or_path: str, generator: str, device: str = "cpu") -> ImageEncoder:
     """Load an encoder by manifest name or path."""
     return open_encoder(name_or_path, generator, device).network
 
 
-def encode(encoder: Encoder, generator: Generator, images: Tensor, passes: int = 1) -> Tensor:
-    """Encode images [B, 3, H, W] in [-1, 1] as w+ [B, num_ws, w_dim]."""
+def encode(encoder: ImageEncoder, generator: Generator, images: Tensor, passes: int = 1) -> Tensor:
+    """Encode images [B, 3, H, W] in [-1, 1], of the generator's size, as w+ [B, num_ws, w_dim]."""
     *_, w = passes_of(encoder, generator, images, passes)
     return w
 
 
-def passes_of(encoder: Encoder, generator: Generator, images: Tensor, passes: int) -> Iterator[Tensor]:
+def passes_of(encoder: ImageEncoder, generator: Generator, images: Tensor, passes: int) -> Iterator[Tensor]:
     """The w+ after each pass. A pass takes the last one's w+ as given: no gradient flows from pass to pass."""
     w = encoder.start(len(images))
+    rendered = images  # where renderings are not looked at, none is made
     for number in range(passes):
-        if number == 0:
+        if encoder.sees_rendering and number == 0:
             rendered = generator.synthesize(w[:1]).expand(len(images), -1, -1, -1)
-        else:
+        elif encoder.sees_rendering:
             rendered = generator.synthesize(w)
-        w = encoder(images, rendered.detach().clamp(-1, 1), w.detach())
+        w = encoder(images, rendered.detach(), w.detach())
         yield w

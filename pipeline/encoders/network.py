@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.devices import channels_last
+from pipeline.encoders.base import ImageEncoder
 from pipeline.errors import WeightsError
 
 
@@ -29,7 +30,7 @@ class ResidualBlock(nn.Module):
         return F.leaky_relu(x + skip, 0.2)
 
 
-class Encoder(nn.Module):
+class Encoder(ImageEncoder):
     """Corrects w+ by looking at an image and at what the present w+ renders.
 
     The first pass begins at the mean w, whose rendering is the same for every image: one pass is the plain
@@ -41,6 +42,7 @@ class Encoder(nn.Module):
         space: `w` gives every layer the same w, `w+` each its own.
     """
 
+    sees_rendering = True
     mean_w: Tensor
     w_scale: Tensor
 
@@ -60,7 +62,7 @@ class Encoder(nn.Module):
         self.register_buffer("w_scale", torch.ones(w_dim))
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, Tensor], num_ws: int) -> Self:
+    def from_state_dict(cls, state: Mapping[str, Tensor], num_ws: int, **settings: Any) -> Self:
         """Build the encoder whose sizes the tensors tell. Raises WeightsError if they are something else's."""
         try:
             blocks = len({key.split(".")[1] for key in state if key.startswith("blocks.")})
@@ -80,8 +82,8 @@ class Encoder(nn.Module):
         return self.mean_w.expand(batch, self.num_ws, -1)
 
     def forward(self, images: Tensor, rendered: Tensor, w: Tensor) -> Tensor:
-        """Correct w+ [B, num_ws, w_dim], which renders as `rendered`, for images; both [B, 3, H, W] in [-1, 1]."""
-        x = F.leaky_relu(self.stem(torch.cat([images, rendered], dim=1)), 0.2)
+        """Correct w+ [B, num_ws, w_dim], which renders as `rendered`, for images [B, 3, H, W] in [-1, 1]."""
+        x = F.leaky_relu(self.stem(torch.cat([images, rendered.clamp(-1, 1)], dim=1)), 0.2)
         for block in self.blocks:
             x = block(x)
         x = F.leaky_relu(self.hidden(x.flatten(1)), 0.2)

@@ -15,8 +15,9 @@ class Activations:
 
     Attributes:
         features: output of the layer [B, C, H, W].
-        rgb: image that the coarser resolutions have painted so far [B, 3, H', W'], in networks with such a skip
-            connection (StyleGAN2). It does not depend on `features`, which are painted on resuming.
+        rgb: what a connection carries past the layer, if the network has one: in StyleGAN2 the image that the
+            coarser resolutions have painted so far [B, 3, H', W'], or in its "resnet" architecture what will be
+            added to the features [B, C, H, W]. It does not depend on `features`, which are painted on resuming.
     """
 
     features: Tensor

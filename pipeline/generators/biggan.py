@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.generators.base import Activations, NoiseMode
+from pipeline.generators.biggan_norms import BATCH_NORM_EPS, plain_norms
 from pipeline.generators.layered import LayeredGenerator, State
 from pipeline.generators.layers import (
     double,
@@ -23,10 +24,6 @@ from pipeline.generators.layers import (
     self_attention,
     weighted,
 )
-
-BATCH_NORM_EPS = 1e-5
-# The three batch norms of the code hold the same statistics under different names.
-STATISTICS = {"running_mean": "stored_mean", "running_var": "stored_var"}
 
 
 class ConditionalNorm(nn.Module):
@@ -141,14 +138,8 @@ class BigGAN(LayeredGenerator):
 
     @classmethod
     def prepare_state(cls, state: State) -> State:
-        """Fold the spectral norms, and give the batch norms' statistics one name."""
-        prepared = {}
-        for key, tensor in fold_spectral_norm(state).items():
-            stem, _, name = key.rpartition(".")
-            if name in ("accumulation_counter", "num_batches_tracked"):
-                continue
-            prepared[f"{stem.removesuffix('.bn')}.{STATISTICS.get(name, name)}"] = tensor
-        return prepared
+        """Fold the spectral norms, and make batch norms of all kinds one."""
+        return plain_norms(fold_spectral_norm(state))
 
     @classmethod
     def sizes_of_state(cls, state: State) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Every block gets the whole of z and the class embedding; these are its w. Spectr
 on loading. The batch norms' statistics were measured at 51 truncations from 0 to 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -125,7 +125,7 @@ class BigGANDeep(LayeredGenerator):
 
     Args:
         blocks: channels (in, middle, out) of every block.
-        attention: block, counted from 0, that attention comes before; None is nowhere.
+        attention: blocks, counted from 0, that attention comes before; as many as there are is after the last.
         z_dim, embed_dim, c_dim: lengths of z, of a class embedding, of the labels.
         n_stats: truncations at which statistics were measured.
 
@@ -139,7 +139,7 @@ class BigGANDeep(LayeredGenerator):
     def __init__(
         self,
         blocks: Sequence[tuple[int, int, int]],
-        attention: int | None,
+        attention: Collection[int],
         z_dim: int,
         embed_dim: int,
         c_dim: int,
@@ -153,9 +153,11 @@ class BigGANDeep(LayeredGenerator):
         self.embeddings = nn.Linear(c_dim, embed_dim, bias=False)
         layers: list[nn.Module] = []
         for i, (before, middle, after) in enumerate(blocks):
-            if i == attention:
+            if i in attention:
                 layers.append(Attention(before))
             layers.append(Block(before, middle, after, n_stats, self.w_dim, up=i % 2 == 1))
+        if len(blocks) in attention:
+            layers.append(Attention(blocks[-1][2]))
         channels = blocks[-1][2]
         self.generator = nn.Module()
         self.generator.gen_z = nn.Linear(self.w_dim, 16 * blocks[0][0])
@@ -177,16 +179,16 @@ class BigGANDeep(LayeredGenerator):
     @classmethod
     def sizes_of_state(cls, state: State) -> dict[str, Any]:
         """Read the constructor's sizes off a prepared state dict. Raises KeyError where a key is missing."""
-        attention = next(iter(numbers(r"generator\.layers\.(\d+)\.snconv1x1_", state)), None)
+        attended = numbers(r"generator\.layers\.(\d+)\.snconv1x1_", state)
         blocks = []
         for i in numbers(r"generator\.layers\.(\d+)\.", state) or [0]:
-            if i != attention:
+            if i not in attended:
                 middle, before = state[f"generator.layers.{i}.conv_0.weight"].shape[:2]
                 blocks.append((before, middle, state[f"generator.layers.{i}.conv_3.weight"].shape[0]))
         embed_dim, c_dim = state["embeddings.weight"].shape
         return {
             "blocks": blocks,
-            "attention": attention,
+            "attention": [i - count for count, i in enumerate(attended)],
             "z_dim": state["generator.gen_z.weight"].shape[1] - embed_dim,
             "embed_dim": embed_dim,
             "c_dim": c_dim,

@@ -51,6 +51,14 @@ class LayeredGenerator(nn.Module):
     def layer_resolution(self, layer: int) -> int:
         """Height and width of the features after `layer`."""
 
+    def style_resolution(self, index: int) -> int:
+        """Resolution of what w number `index` styles; here, two w's each for 4, 8, 16, …"""
+        return 4 << index // 2
+
+    def styles(self, index: int) -> list[nn.Module]:
+        """Affine maps of w number `index`, [B, w_dim] to [B, C], to scales and shifts; some families have none."""
+        return []
+
     @classmethod
     @abstractmethod
     def sizes_of_state(cls, state: State) -> dict[str, Any]:
@@ -170,7 +178,12 @@ class LayeredGenerator(nn.Module):
         if problem:
             raise WeightsError(f"these weights are not a {cls.title} generator: {problem}")
         network.load_state_dict({key: private_copy(tensor) for key, tensor in state.items()}, assign=True)
-        return channels_last(network.eval().requires_grad_(False))
+        channels_last(network.eval().requires_grad_(False))
+        network.arrange()
+        return network
+
+    def arrange(self) -> None:
+        """Lay weights out in memory as they are read, where that is not channels last."""
 
 
 def private_copy(tensor: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,40 @@ from torch import Tensor, nn
 
 LRELU_SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A pointwise function, which may overwrite what it is given, and the gain that comes after it.
+
+    Attributes:
+        homogeneous: f(a x) = a f(x) for all a > 0, so that the gain may as well come before.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    gain: float = 1.0
+    homogeneous: bool = False
+
+
+# By the names that NVIDIA's networks have for them, with the gains that these give them.
+ACTIVATIONS = {
+    "lrelu": Activation(lambda x: F.leaky_relu_(x, LRELU_SLOPE), LRELU_GAIN, homogeneous=True),
+    "relu": Activation(torch.relu_, math.sqrt(2), homogeneous=True),
+    "linear": Activation(lambda x: x, homogeneous=True),
+    "tanh": Activation(torch.tanh),
+    "sigmoid": Activation(torch.sigmoid),
+    "elu": Activation(F.elu),
+    "selu": Activation(F.selu),
+    "softplus": Activation(F.softplus),
+    "swish": Activation(F.silu, math.sqrt(2)),
+}
+
+
+def find_activation(name: str) -> Activation:
+    """Return the activation of this name. Raises ValueError where there is none."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation '{name}' is none of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
 
 
 class FullyConnected(nn.Module):
@@ -28,14 +63,17 @@ class FullyConnected(nn.Module):
         return F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain)
 
 
-def normalize_2nd_moment(x: Tensor) -> Tensor:
+def normalize_2nd_moment(x: Tensor, eps: float = 1e-8) -> Tensor:
     """Scale x [B, D, …] to unit mean square over D."""
-    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+    return x * (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
 
 
 def truncate(w: Tensor, w_avg: Tensor, psi: float, cutoff: int | None, num_ws: int) -> Tensor:
-    """Repeat w [B, D] as [B, num_ws, D], its first `cutoff` (all, if None) moved to w_avg + psi * (w - w_avg)."""
-    w = w[:, None].expand(-1, num_ws, -1)
+    """Repeat w [B, D] as [B, num_ws, D] (which may be given), and truncate it.
+
+    Its first `cutoff` (all, if None) are moved to w_avg + psi * (w - w_avg).
+    """
+    w = w[:, None].expand(-1, num_ws, -1) if w.dim() == 2 else w
     if psi == 1.0:
         return w
     count = num_ws if cutoff is None else cutoff
@@ -50,21 +88,47 @@ def replace_layers(w: Tensor, other: Tensor, layers: tuple[int, ...]) -> Tensor:
 
 
 def fir_kernel(resample_filter: Tensor, channels: int, gain: float) -> Tensor:
-    """Turn the [4, 4] filter into a depthwise kernel [channels, 1, 4, 4]."""
+    """Turn a filter [h, w] into a depthwise kernel [channels, 1, h, w]."""
     return (resample_filter * gain).expand(channels, 1, *resample_filter.shape)
 
 
-def resample_filter_buffer() -> Tensor:
-    """Return the binomial low-pass [1, 3, 3, 1] x [1, 3, 3, 1], normalised to sum 1."""
-    taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device="cpu")  # a constant, also in blank networks
-    kernel = torch.outer(taps, taps)
+def resample_filter_buffer(shape: tuple[int, ...] = (4, 4)) -> Tensor:
+    """Return the binomial low-pass of this shape, [1, 3, 3, 1] x [1, 3, 3, 1] for 4 x 4, normalised to sum 1."""
+    rows, columns = (
+        torch.tensor([float(math.comb(taps - 1, i)) for i in range(taps)], device="cpu") for taps in shape
+    )  # a constant, also in blank networks
+    kernel = torch.outer(rows, columns)
     return kernel / kernel.sum()
 
 
+def crop(x: Tensor, top: int, bottom: int, left: int, right: int) -> Tensor:
+    """Take rows and columns off x [B, C, H, W]; negative numbers add zeros."""
+    return x if top == bottom == left == right == 0 else F.pad(x, (-left, -right, -top, -bottom))
+
+
 def upsample2d(x: Tensor, resample_filter: Tensor) -> Tensor:
-    """Double the size of [B, C, H, W] by zero insertion and the low-pass filter (gain 4)."""
+    """Double the size of [B, C, H, W] by zero insertion and the low-pass filter [h, w] (gain 4)."""
     kernel = fir_kernel(resample_filter.to(x.dtype), x.shape[1], gain=4)
-    return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=x.shape[1])
+    # The transposed convolution gives n - 2 rows too many for n taps: so many go before, the others after.
+    before = [n - 1 - (n + 1) // 2 for n in resample_filter.shape]
+    after = [n - 2 - cut for n, cut in zip(resample_filter.shape, before, strict=True)]
+    both = [max(min(cuts), 0) for cuts in zip(before, after, strict=True)]
+    x = F.conv_transpose2d(x, kernel, stride=2, padding=both, groups=x.shape[1])
+    (top, left), (bottom, right) = (
+        [n - cut for n, cut in zip(ends, both, strict=True)] for ends in (before, after)
+    )
+    return crop(x, top, bottom, left, right)
+
+
+def low_pass(x: Tensor, resample_filter: Tensor) -> Tensor:
+    """Filter by [h, w] (gain 4) what a transposed convolution made: [B, C, 2H + 1, 2W + 1] to [B, C, 2H, 2W]."""
+    kernel = fir_kernel(resample_filter.to(x.dtype).flip(0, 1), x.shape[1], gain=4)
+    before = [(n + 1) // 2 - 1 for n in resample_filter.shape]
+    after = [(n - 2) // 2 for n in resample_filter.shape]
+    if before == after:
+        return F.conv2d(x, kernel, padding=before, groups=x.shape[1])
+    x = crop(x, -before[0], -after[0], -before[1], -after[1])
+    return F.conv2d(x, kernel, groups=x.shape[1])
 
 
 def double(x: Tensor) -> Tensor:
@@ -104,7 +168,7 @@ def fold_spectral_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     iteration from u0 (sv0 is for show); torch's own `spectral_norm` stores `weight_orig`, `weight_u` and
     `weight_v`, and normalises by u·W·v. A file with none of these is returned as it is.
     """
-    left_out = re.compile(r".*\.(u0|sv0|weight_orig|weight_u|weight_v)$")
+    left_out = re.compile(r".*\.(u\d+|sv\d+|weight_orig|weight_u|weight_v)$")
     folded = {key: tensor for key, tensor in state.items() if not left_out.match(key)}
     for key, tensor in state.items():
         stem, _, name = key.rpartition(".")

@@ -17,6 +17,8 @@ from pipeline.weights import read_weights
 FAMILIES = {
     "stylegan1": "pipeline.generators.stylegan1:StyleGAN1",
     "stylegan2": "pipeline.generators.stylegan2:StyleGAN2",
+    "stylegan3": "pipeline.generators.stylegan3:StyleGAN3",
+    "lucidrains": "pipeline.generators.lucidrains:LucidStyleGAN2",
     "biggan": "pipeline.generators.biggan:BigGAN",
     "biggan-deep": "pipeline.generators.biggan_deep:BigGANDeep",
     "progan": "pipeline.generators.progan:ProGAN",

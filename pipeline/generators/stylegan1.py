@@ -16,6 +16,7 @@ from pipeline.generators.layered import LayeredGenerator, State
 from pipeline.generators.layers import numbers, truncate
 from pipeline.generators.stylegan1_layers import (
     FUSED_FROM,
+    EpilogueOptions,
     Layer,
     MappingNetwork,
     ToRGB,
@@ -39,20 +40,60 @@ class StyleGAN1(LayeredGenerator):
 
     Args:
         channels: feature channels of every resolution 4, 8, 16, …
+        one_w: whether z is mapped to one w for all layers, or to one for each (IDInvert).
+        mapping_hidden: features between the mapping's layers; None is w_dim.
+        blur_size: height and width of the kernel that follows every up-convolution.
+        constant: whether layer 0 begins with a constant rather than with a linear map of its w.
+        activation, mapping_activation: "lrelu" or "relu".
+        pixel_norm, instance_norm: what follows the activation (`EpilogueOptions`).
+        latent_norm: "joint" if the mapping scales z, with the label's part, to unit mean square, else "none".
+        final_tanh: whether images end in tanh (IDInvert).
     """
 
     title: ClassVar[str] = "StyleGAN1"
+    settings: ClassVar[tuple[str, ...]] = (
+        "activation",
+        "mapping_activation",
+        "pixel_norm",
+        "instance_norm",
+        "latent_norm",
+        "final_tanh",
+    )
 
-    def __init__(self, channels: Sequence[int], z_dim: int = 512, w_dim: int = 512, mapping_layers: int = 8):
+    def __init__(
+        self,
+        channels: Sequence[int],
+        z_dim: int = 512,
+        w_dim: int = 512,
+        mapping_layers: int = 8,
+        c_dim: int = 0,
+        mapping_hidden: int | None = None,
+        blur_size: tuple[int, int] = (3, 3),
+        constant: bool = True,
+        activation: str = "lrelu",
+        mapping_activation: str = "lrelu",
+        pixel_norm: bool = False,
+        instance_norm: bool = True,
+        latent_norm: str = "joint",
+        one_w: bool = True,
+        final_tanh: bool = False,
+    ):
         super().__init__()
+        self.final_tanh = final_tanh
         self.num_ws = self.num_layers = 2 * len(channels)
-        self.resolution, self.z_dim, self.w_dim, self.c_dim = layer_resolution(self.num_ws - 1), z_dim, w_dim, 0
-        self.mapping = MappingNetwork(z_dim, w_dim, mapping_layers)
+        self.resolution, self.z_dim, self.w_dim = layer_resolution(self.num_ws - 1), z_dim, w_dim
+        self.c_dim = c_dim
+        count = 1 if one_w else self.num_ws
+        self.mapping = MappingNetwork(
+            z_dim, w_dim, mapping_layers, c_dim, mapping_hidden, mapping_activation, latent_norm, count
+        )
         self.truncation = MeanW(w_dim)
         self.synthesis = nn.Module()
+        options = EpilogueOptions(activation, pixel_norm, instance_norm)
         for i in range(self.num_layers):
             in_channels = channels[max(i - 1, 0) // 2]
-            self.synthesis.add_module(f"layer{i}", Layer(i, in_channels, channels[i // 2], w_dim))
+            layer = Layer(i, in_channels, channels[i // 2], w_dim, options, blur_size, constant)
+            self.synthesis.add_module(f"layer{i}", layer)
         self.synthesis.add_module(f"output{len(channels) - 1}", ToRGB(channels[-1]))
 
     @classmethod
@@ -72,11 +113,23 @@ class StyleGAN1(LayeredGenerator):
     def sizes_of_state(cls, state: State) -> dict[str, Any]:
         """Read the constructor's sizes off a prepared state dict. Raises KeyError where a key is missing."""
         biases = [state[f"synthesis.layer{i}.epilogue.bias"] for i in range(0, last_layer(state) + 1, 2)]
+        w_dim, mapping_layers = state["truncation.w_avg"].shape[0], len(numbers(r"mapping\.dense(\d+)\.", state))
+        hidden, z_dim = state["mapping.dense0.linear.weight"].shape if mapping_layers else (w_dim, w_dim)
+        labels = state.get("mapping.label_weight")
+        kernel = state.get("synthesis.layer2.blur.kernel")
+        last = (
+            state[f"mapping.dense{mapping_layers - 1}.wscale.bias"] if mapping_layers else state["truncation.w_avg"]
+        )
         return {
             "channels": [bias.shape[0] for bias in biases],
-            "z_dim": state["mapping.dense0.linear.weight"].shape[1],
-            "w_dim": state["truncation.w_avg"].shape[0],
-            "mapping_layers": len(numbers(r"mapping\.dense(\d+)\.", state)),
+            "z_dim": z_dim if labels is None else labels.shape[1],
+            "w_dim": w_dim,
+            "c_dim": 0 if labels is None else labels.shape[0],
+            "mapping_layers": mapping_layers,
+            "mapping_hidden": hidden if mapping_layers > 1 else None,
+            "one_w": last.shape[0] == w_dim,
+            "blur_size": (3, 3) if kernel is None else (kernel.shape[2], kernel.shape[3]),
+            "constant": "synthesis.layer0.first_dense" not in state,
         }
 
     @property
@@ -91,12 +144,12 @@ class StyleGAN1(LayeredGenerator):
         truncation_psi: float = 1.0,
         truncation_cutoff: int | None = None,
     ) -> Tensor:
-        """Map z [B, z_dim] to w+ [B, num_ws, w_dim]; there are no labels.
+        """Map z [B, z_dim] (and labels c [B, c_dim]) to w+ [B, num_ws, w_dim].
 
         Truncation moves the first `truncation_cutoff` layers (all, if None) to w_avg + psi * (w - w_avg); the
         official networks are usually shown with psi 0.7 and cutoff 8.
         """
-        return truncate(self.mapping(z), self.truncation.w_avg, truncation_psi, truncation_cutoff, self.num_ws)
+        return truncate(self.mapping(z, c), self.truncation.w_avg, truncation_psi, truncation_cutoff, self.num_ws)
 
     def layer_resolution(self, layer: int) -> int:
         """Height and width of the features after `layer`: 4, 4, 8, 8, 16, …"""
@@ -111,12 +164,11 @@ class StyleGAN1(LayeredGenerator):
 
     def styles(self, index: int) -> list[nn.Module]:
         """What turns w number `index` of w+ into scales and offsets of features."""
-        return [self.layer(index).epilogue.style_mod]
+        return [self.layer(index).epilogue.style_mod.dense]
 
     def begin(self, ws: Sequence[Tensor], noise: NoiseMode) -> Activations:
         """Style the constant."""
-        x = self.layer(0).first_layer.to(self.dtype_at(4)).expand(ws[0].shape[0], -1, -1, -1)
-        return Activations(self.layer(0).epilogue(x, ws[0], noise))
+        return Activations(self.layer(0).first(ws[0], self.dtype_at(4), noise))
 
     def advance(self, before: Activations, ws: Sequence[Tensor], layer: int, noise: NoiseMode) -> Activations:
         """Compute one layer."""
@@ -126,7 +178,7 @@ class StyleGAN1(LayeredGenerator):
     def paint(self, last: Activations, ws: Sequence[Tensor]) -> Tensor:
         """Turn the last features to RGB."""
         image: Tensor = self.synthesis.get_submodule(f"output{self.num_layers // 2 - 1}")(last.features)
-        return image
+        return image.tanh() if self.final_tanh else image
 
 
 def last_layer(state: State) -> int:
@@ -134,22 +186,25 @@ def last_layer(state: State) -> int:
     return max(numbers(r"synthesis\.layer(\d+)\.", state), default=0)
 
 
-def tf_names(resolution: int) -> dict[str, str]:
+def tf_names(resolution: int, mapping_layers: int = 8, first: str = "Const") -> dict[str, str]:
     """Name of every variable in the official TensorFlow network -> key here, for an importer.
 
-    Dense and StyleMod weights are to be transposed, convolutions [3, 3, in, out] to be permuted to [out, in, 3, 3],
-    except `synthesis.layer{k}.weight`, which keeps that order; noise and constant have the same shapes here.
+    A network whose `first` is "Dense" begins with a linear map of w. Dense and StyleMod weights are to be
+    transposed, convolutions [3, 3, in, out] to be permuted to [out, in, 3, 3], except
+    `synthesis.layer{k}.weight`, which keeps that order; noise and constant have the same shapes here.
     """
     names = {"dlatent_avg": "truncation.w_avg", "lod": "synthesis.lod"}
-    for i in range(8):
+    for i in range(mapping_layers):
         names[f"Dense{i}/weight"] = f"mapping.dense{i}.linear.weight"
         names[f"Dense{i}/bias"] = f"mapping.dense{i}.wscale.bias"
     stages = resolution.bit_length() - 2
     for i in range(2 * stages):
         size, key = layer_resolution(i), f"synthesis.layer{i}"
-        scope = f"{size}x{size}/" + (("Const", "Conv") if size == 4 else ("Conv0_up", "Conv1"))[i % 2]
-        if i == 0:
+        scope = f"{size}x{size}/" + ((first, "Conv") if size == 4 else ("Conv0_up", "Conv1"))[i % 2]
+        if i == 0 and first == "Const":
             names[f"{scope}/const"] = f"{key}.first_layer"
+        elif i == 0:
+            names[f"{scope}/weight"] = f"{key}.first_dense"
         else:
             names[f"{scope}/weight"] = (
                 f"{key}.weight" if i % 2 == 0 and size >= FUSED_FROM else f"{key}.conv.weight"

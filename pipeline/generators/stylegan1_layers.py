@@ -1,20 +1,54 @@
 """The layers of StyleGAN (Karras et al. 2019), named as in its PyTorch port.
 
 A layer is (up-)convolution, noise, bias, leaky ReLU, then instance normalisation and a style from the layer's w.
+What the published code can be told to do otherwise is an option here: `EpilogueOptions`, `MappingNetwork`, `Layer`.
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.generators.base import NoiseMode
-from pipeline.generators.layers import LRELU_SLOPE, double, normalize_2nd_moment
+from pipeline.generators.layers import double, embed_labels, find_activation, normalize_2nd_moment
 
 FUSED_FROM = 128  # resolutions from here up are reached by a transposed convolution
 CONV_GAIN = math.sqrt(2)
 MAPPING_LR_MUL = 0.01
+
+NORMS = ("joint", "none")
+
+
+def activation_of(name: str) -> Callable[[Tensor], Tensor]:
+    """Return the activation of this name, which may overwrite what it is given. Raises ValueError for others."""
+    if name not in ("lrelu", "relu"):
+        raise ValueError(f"activation '{name}' is neither 'lrelu' nor 'relu'")
+    return find_activation(name).function
+
+
+def check_norm(latent_norm: str) -> str:
+    """Return this if it is one of NORMS. Raises ValueError for others."""
+    if latent_norm not in NORMS:
+        raise ValueError(f"latent_norm '{latent_norm}' is neither 'joint' nor 'none'")
+    return latent_norm
+
+
+@dataclass(frozen=True)
+class EpilogueOptions:
+    """What can follow a convolution otherwise than in the paper's final network.
+
+    Attributes:
+        activation: "lrelu" or "relu".
+        pixel_norm: whether every pixel's features are scaled to unit mean square.
+        instance_norm: whether every channel is normalised over its pixels.
+    """
+
+    activation: str = "lrelu"
+    pixel_norm: bool = False
+    instance_norm: bool = True
 
 
 class Bias(nn.Module):
@@ -74,10 +108,11 @@ class Style(nn.Module):
 
 
 class Epilogue(nn.Module):
-    """What follows every convolution: noise, bias, leaky ReLU, instance norm, style."""
+    """What follows every convolution: noise, bias, activation, normalisation (of instances), style."""
 
-    def __init__(self, w_dim: int, channels: int, resolution: int):
+    def __init__(self, w_dim: int, channels: int, resolution: int, options: EpilogueOptions):
         super().__init__()
+        self.options, self.activate = options, activation_of(options.activation)
         self.apply_noise = Noise(channels, resolution)
         self.bias = nn.Parameter(torch.zeros(channels))
         self.style_mod = Style(w_dim, channels)
@@ -87,26 +122,35 @@ class Epilogue(nn.Module):
         shift: Tensor = self.bias[:, None, None]
         added = self.apply_noise(x, noise)
         x = x + (shift if added is None else added + shift).to(x.dtype)
-        x = F.leaky_relu(x, LRELU_SLOPE)
-        variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)
-        # Normalisation and style are one multiplication and one addition.
+        x = self.activate(x)
+        if self.options.pixel_norm:
+            x = normalize_2nd_moment(x.float()).to(x.dtype)
         scale, offset = self.style_mod(w)
-        scale = scale * (variance + 1e-8).rsqrt()
-        return torch.addcmul((offset - mean * scale).to(x.dtype), x, scale.to(x.dtype))
+        if self.options.instance_norm:
+            # Normalisation and style are one multiplication and one addition.
+            variance, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)
+            scale = scale * (variance + 1e-8).rsqrt()
+            offset = offset - mean * scale
+        return torch.addcmul(offset.to(x.dtype), x, scale.to(x.dtype))
 
 
 class Blur(nn.Module):
-    """Smoothing of every channel by [1, 2, 1] x [1, 2, 1] / 16."""
+    """Smoothing of every channel, by [1, 2, 1] x [1, 2, 1] / 16 unless the weights hold another kernel."""
 
     kernel: Tensor
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, height: int = 3, width: int = 3):
         super().__init__()
-        self.register_buffer("kernel", blur_kernel(channels))
+        usual = (height, width) == (3, 3)
+        self.register_buffer("kernel", blur_kernel(channels) if usual else torch.zeros(channels, 1, height, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Smooth [B, C, H, W]."""
-        return F.conv2d(x, self.kernel.to(x.dtype), padding=1, groups=x.shape[1])
+        """Smooth [B, C, H, W]; where the kernel has an even size, one more row or column is added at the end."""
+        height, width = self.kernel.shape[2:]
+        if not height % 2 or not width % 2:
+            x = F.pad(x, (0, 1 - width % 2, 0, 1 - height % 2))
+        padding = ((height - 1) // 2, (width - 1) // 2)
+        return F.conv2d(x, self.kernel.to(x.dtype), padding=padding, groups=x.shape[1])
 
 
 def blur_kernel(channels: int) -> Tensor:
@@ -116,28 +160,49 @@ def blur_kernel(channels: int) -> Tensor:
 
 
 class Layer(nn.Module):
-    """A convolution with its epilogue; layer 0 has a constant in the convolution's place.
+    """A convolution with its epilogue; layer 0 has a constant in the convolution's place, or a linear map of w.
 
     An even layer doubles the size: below 128 by repeating pixels before the convolution, from 128 up by one
     transposed convolution, whose weight keeps TensorFlow's order [3, 3, in, out].
     """
 
-    def __init__(self, index: int, in_channels: int, channels: int, w_dim: int):
+    def __init__(
+        self,
+        index: int,
+        in_channels: int,
+        channels: int,
+        w_dim: int,
+        options: EpilogueOptions = EpilogueOptions(),
+        blur_size: tuple[int, int] = (3, 3),
+        constant: bool = True,
+    ):
         super().__init__()
         self.resolution = layer_resolution(index)
         self.up = index > 0 and index % 2 == 0
         self.fused = self.up and self.resolution >= FUSED_FROM
         self.gain = CONV_GAIN / math.sqrt(in_channels * 9)
-        if index == 0:
+        if index == 0 and constant:
             self.first_layer = nn.Parameter(torch.ones(1, channels, 4, 4))
+        elif index == 0:
+            self.first_dense = nn.Parameter(torch.randn(16 * channels, w_dim))
+            self.gain = CONV_GAIN / 4 / math.sqrt(w_dim)
         elif self.fused:
             self.weight = nn.Parameter(torch.randn(3, 3, in_channels, channels))
         else:
             self.conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
             nn.init.normal_(self.conv.weight)
         if self.up:
-            self.blur = Blur(channels)
-        self.epilogue = Epilogue(w_dim, channels, self.resolution)
+            self.blur = Blur(channels, *blur_size)
+        self.epilogue = Epilogue(w_dim, channels, self.resolution, options)
+
+    def first(self, w: Tensor, dtype: torch.dtype, noise: NoiseMode) -> Tensor:
+        """Style the constant, or what w [B, w_dim] gives in its place, as features [B, C, 4, 4]; layer 0 only."""
+        if hasattr(self, "first_layer"):
+            x = self.first_layer.to(dtype).expand(w.shape[0], -1, -1, -1)
+        else:
+            x = F.linear(w.float(), self.first_dense * self.gain).unflatten(1, (-1, 4, 4)).to(dtype)
+        out: Tensor = self.epilogue(x, w, noise)
+        return out
 
     def forward(self, x: Tensor, w: Tensor, noise: NoiseMode) -> Tensor:
         """Map x [B, in, H, W] under w [B, w_dim] to [B, C, resolution, resolution]."""
@@ -171,20 +236,45 @@ class ToRGB(nn.Module):
 
 
 class MappingNetwork(nn.Module):
-    """z to w: `dense0`, `dense1`, …"""
+    """z (and label c) to w: `dense0`, `dense1`, …, the last of which may give several w's.
 
-    def __init__(self, z_dim: int, w_dim: int, num_layers: int):
+    z and the label's part are scaled to unit mean square as one.
+
+    Args:
+        c_dim: length of a label; `label_weight` [c_dim, z_dim] turns one into what is appended to z.
+        hidden: features between the layers.
+        latent_norm: "joint", or "none" where nothing is scaled.
+        count: how many w's come of one z.
+    """
+
+    def __init__(
+        self,
+        z_dim: int,
+        w_dim: int,
+        num_layers: int,
+        c_dim: int = 0,
+        hidden: int | None = None,
+        activation: str = "lrelu",
+        latent_norm: str = "joint",
+        count: int = 1,
+    ):
         super().__init__()
+        self.count = count
+        self.c_dim, self.latent_norm, self.activate = c_dim, check_norm(latent_norm), activation_of(activation)
+        if c_dim:
+            self.label_weight = nn.Parameter(torch.randn(c_dim, z_dim))
+        widths = [2 * z_dim if c_dim else z_dim, *[hidden or w_dim] * (num_layers - 1), w_dim * count]
         for i in range(num_layers):
-            dense = Dense(z_dim if i == 0 else w_dim, w_dim, CONV_GAIN, MAPPING_LR_MUL)
-            self.add_module(f"dense{i}", dense)
+            self.add_module(f"dense{i}", Dense(widths[i], widths[i + 1], CONV_GAIN, MAPPING_LR_MUL))
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Map z [B, z_dim] to w [B, w_dim]."""
-        x = normalize_2nd_moment(z)
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Map z [B, z_dim] and c [B, c_dim] to w [B, w_dim], or to [B, count, w_dim] where there are several."""
+        x = torch.cat([z, embed_labels(self.label_weight, c)], dim=1) if self.c_dim else z
+        if self.latent_norm == "joint":
+            x = normalize_2nd_moment(x)
         for dense in self.children():
-            x = F.leaky_relu(dense(x), LRELU_SLOPE)
-        return x
+            x = self.activate(dense(x))
+        return x if self.count == 1 else x.unflatten(1, (self.count, -1))
 
 
 def layer_resolution(layer: int) -> int:

@@ -6,6 +6,7 @@ per-sample weights, but the whole batch is one ordinary convolution.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -15,10 +16,9 @@ from torch import Tensor, nn
 from pipeline.generators.base import Activations, NoiseMode
 from pipeline.generators.layered import LayeredGenerator, State
 from pipeline.generators.layers import (
-    LRELU_GAIN,
-    LRELU_SLOPE,
     FullyConnected,
-    fir_kernel,
+    find_activation,
+    low_pass,
     normalize_2nd_moment,
     numbers,
     resample_filter_buffer,
@@ -26,31 +26,77 @@ from pipeline.generators.layers import (
     upsample2d,
 )
 
+LATENT_NORMS = ("each", "joint", "none")
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """What all layers of a synthesis network have in common.
+
+    Attributes:
+        architecture: how blocks join: "skip" (their RGB is added up), "resnet" (features are) or "orig" (neither).
+        activation: what follows a convolution, one of `pipeline.generators.layers.ACTIVATIONS`.
+        conv_clamp: bound on every convolution's output, or None.
+        filter: shape of the filter of up-convolutions.
+        rgb_filter: shape of the filter that doubles RGB images.
+    """
+
+    architecture: str = "skip"
+    activation: str = "lrelu"
+    conv_clamp: float | None = None
+    filter: tuple[int, ...] = (4, 4)
+    rgb_filter: tuple[int, ...] = (4, 4)
+
 
 class MappingNetwork(nn.Module):
     """z (and label c) to w, with the tracked mean `w_avg` used for truncation."""
 
     w_avg: Tensor
 
-    def __init__(self, z_dim: int, c_dim: int, w_dim: int, num_layers: int, lr_mul: float = 0.01):
+    def __init__(
+        self,
+        z_dim: int,
+        c_dim: int,
+        w_dim: int,
+        num_layers: int,
+        lr_mul: float = 0.01,
+        layer_features: int | None = None,
+        embed_features: int | None = None,
+        activation: str = "lrelu",
+        latent_norm: str = "each",
+    ):
         super().__init__()
         self.z_dim, self.c_dim, self.w_dim, self.num_layers = z_dim, c_dim, w_dim, num_layers
+        self.activation = find_activation(activation)
+        if latent_norm not in LATENT_NORMS:
+            raise ValueError(f"latent_norm '{latent_norm}' is none of {', '.join(LATENT_NORMS)}")
+        self.latent_norm = latent_norm
+        embed_features = embed_features or w_dim
         if c_dim:
-            self.embed = FullyConnected(c_dim, w_dim)
+            self.embed = FullyConnected(c_dim, embed_features)
+        features = [
+            z_dim + embed_features if c_dim else z_dim,
+            *[layer_features or w_dim] * (num_layers - 1),
+            w_dim,
+        ]
         for i in range(num_layers):
-            in_features = z_dim + (w_dim if c_dim else 0) if i == 0 else w_dim
-            self.add_module(f"fc{i}", FullyConnected(in_features, w_dim, lr_mul=lr_mul))
+            self.add_module(f"fc{i}", FullyConnected(features[i], features[i + 1], lr_mul=lr_mul))
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Map z [B, z_dim] and c [B, c_dim] to w [B, w_dim]."""
-        x = normalize_2nd_moment(z)
+        parts = [z]
         if self.c_dim:
             if c is None:
                 raise ValueError(f"this generator is conditional: pass labels c of shape [B, {self.c_dim}]")
-            x = torch.cat([x, normalize_2nd_moment(self.embed(c))], dim=1)
+            parts.append(self.embed(c))
+        if self.latent_norm == "each":
+            parts = [normalize_2nd_moment(part) for part in parts]
+        x = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+        if self.latent_norm == "joint":
+            x = normalize_2nd_moment(x)
         for i in range(self.num_layers):
-            x = F.leaky_relu(self.get_submodule(f"fc{i}")(x), LRELU_SLOPE) * LRELU_GAIN
+            x = self.activation.function(self.get_submodule(f"fc{i}")(x)) * self.activation.gain
         return x
 
 
@@ -66,7 +112,10 @@ class ModulatedConv(nn.Module):
 
 
 class SynthesisLayer(ModulatedConv):
-    """Modulated 3x3 convolution (optionally x2 up), noise, bias, leaky ReLU."""
+    """Modulated 3x3 convolution (optionally x2 up), noise, bias, activation, gain, clamp.
+
+    The filter of a layer that does not double is kept only for the file's sake.
+    """
 
     resample_filter: Tensor
     noise_const: Tensor
@@ -78,11 +127,15 @@ class SynthesisLayer(ModulatedConv):
         w_dim: int,
         resolution: int,
         up: bool,
-        conv_clamp: float | None,
+        options: LayerOptions,
+        gain: float = 1.0,
     ):
         super().__init__(in_channels, out_channels, 3, w_dim)
-        self.resolution, self.up, self.conv_clamp = resolution, up, conv_clamp
-        self.register_buffer("resample_filter", resample_filter_buffer())
+        self.resolution, self.up = resolution, up
+        self.activation = find_activation(options.activation)
+        self.gain = self.activation.gain * gain
+        self.conv_clamp = None if options.conv_clamp is None else options.conv_clamp * gain
+        self.register_buffer("resample_filter", resample_filter_buffer(options.filter if up else (4, 4)))
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
         self.noise_strength = nn.Parameter(torch.zeros([]))
 
@@ -94,27 +147,39 @@ class SynthesisLayer(ModulatedConv):
             # Keep half precision in range: demodulation cancels these scales exactly.
             weight = weight / weight.abs().amax(dim=(1, 2, 3), keepdim=True)
             styles = styles / styles.abs().amax(dim=1, keepdim=True)
-        demodulation = (styles.square() @ weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt()
+        demodulation = (styles.square() @ self.energy(weight) + 1e-8).rsqrt()
         weight = weight.to(x.dtype)
         x = x * styles.to(x.dtype)[:, :, None, None]
         if self.up:
             x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-            kernel = fir_kernel(self.resample_filter.to(x.dtype), self.out_channels, gain=4)
-            x = F.conv2d(x, kernel, padding=1, groups=self.out_channels)
+            x = low_pass(x, self.resample_filter)
         else:
             x = F.conv2d(x, weight, padding=1)
         # leaky_relu(x) * gain = leaky_relu(x * gain): the gain rides on the demodulation and on the bias.
-        shift: Tensor = self.bias[None, :, None, None]
+        gain = self.gain if self.activation.homogeneous else 1.0
+        scale, bias = (demodulation * gain)[:, :, None, None], (self.bias * gain)[None, :, None, None]
+        x = torch.addcmul(bias.to(x.dtype), x, scale.to(x.dtype))
         if noise == "random":
             sample = torch.randn(x.shape[0], 1, self.resolution, self.resolution, device=x.device)
-            shift = shift + sample * self.noise_strength
+            x = x.add_((sample * (self.noise_strength * gain)).to(x.dtype))
         elif noise == "const":
-            shift = shift + self.noise_const * self.noise_strength
-        scale = (demodulation * LRELU_GAIN)[:, :, None, None]
-        shift = (shift * LRELU_GAIN).to(x.dtype, memory_format=torch.channels_last)
-        x = torch.addcmul(shift, x, scale.to(x.dtype))
-        x = F.leaky_relu_(x, LRELU_SLOPE)
-        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
+            x = x.add_((self.noise_const * (self.noise_strength * gain)).to(x.dtype))
+        x = self.activation.function(x)
+        if not self.activation.homogeneous:
+            x = x * self.gain
+        return x if self.conv_clamp is None else F.hardtanh(x, -self.conv_clamp, self.conv_clamp)
+
+    def energy(self, weight: Tensor) -> Tensor:
+        """Squares of a weight [out, in, k, k], summed over its positions as they lie in memory: [in, out]."""
+        if self.up:
+            return weight.transpose(0, 1).square().sum(dim=(2, 3))
+        return weight.square().sum(dim=(2, 3)).T
+
+    def arrange(self) -> None:
+        """Lay the weight out as a transposed convolution reads it, which otherwise copies it at every call."""
+        if self.up:
+            turned = self.weight.detach().transpose(0, 1).contiguous(memory_format=torch.channels_last)
+            self.weight = nn.Parameter(turned.transpose(0, 1), self.weight.requires_grad)
 
 
 class ToRGB(ModulatedConv):
@@ -133,21 +198,50 @@ class ToRGB(ModulatedConv):
         return x.float()
 
 
-class SynthesisBlock(nn.Module):
-    """All layers of one resolution: the constant or an up-convolution, a convolution, and ToRGB with skip."""
+class ResidualConv(nn.Module):
+    """1x1 convolution past a block of the "resnet" architecture, doubled, weighed by sqrt(1/2) as the block is."""
 
     resample_filter: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, conv_clamp: float | None):
+    def __init__(self, in_channels: int, out_channels: int, options: LayerOptions):
         super().__init__()
-        self.resolution = resolution
-        self.register_buffer("resample_filter", resample_filter_buffer())
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
+        self.register_buffer("resample_filter", resample_filter_buffer(options.filter))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [B, in, H, W] to [B, out, 2H, 2W]."""
+        weight = self.weight * math.sqrt(0.5 / self.weight.shape[1])
+        return upsample2d(F.conv2d(x, weight.to(x.dtype)), self.resample_filter)
+
+
+class SynthesisBlock(nn.Module):
+    """All layers of one resolution: the constant or an up-convolution, a convolution, and perhaps ToRGB."""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        resolution: int,
+        paints: bool,
+        options: LayerOptions,
+    ):
+        super().__init__()
+        self.resolution, self.paints = resolution, paints
+        self.residual = options.architecture == "resnet" and resolution > 4
+        self.register_buffer("resample_filter", resample_filter_buffer(options.rgb_filter))
         if resolution == 4:
             self.const = nn.Parameter(torch.randn(out_channels, 4, 4))
         else:
-            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, True, conv_clamp)
-        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, False, conv_clamp)
-        self.torgb = ToRGB(out_channels, w_dim, conv_clamp)
+            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, True, options)
+        gain = math.sqrt(0.5) if self.residual else 1.0
+        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, False, options, gain)
+        if self.residual:
+            self.skip = ResidualConv(in_channels, out_channels, options)
+        if paints:
+            self.torgb = ToRGB(out_channels, w_dim, options.conv_clamp)
 
     def begin(self, w: Tensor, noise: NoiseMode, dtype: torch.dtype) -> Tensor:
         """Compute the first layer [B, C, 4, 4] from the constant under w [B, w_dim]."""
@@ -155,8 +249,10 @@ class SynthesisBlock(nn.Module):
         out: Tensor = self.conv1(x.contiguous(memory_format=torch.channels_last), w, noise)
         return out
 
-    def paint(self, x: Tensor, rgb: Tensor | None, w: Tensor) -> Tensor:
+    def paint(self, x: Tensor, rgb: Tensor | None, w: Tensor) -> Tensor | None:
         """Add the block's features x, seen under w [B, w_dim], to the doubled RGB of the block before."""
+        if not self.paints:
+            return rgb
         own: Tensor = self.torgb(x, w)
         return own if rgb is None else own + upsample2d(rgb, self.resample_filter)
 
@@ -164,11 +260,12 @@ class SynthesisBlock(nn.Module):
 class SynthesisNetwork(nn.Module):
     """Blocks b4, b8, ... b{resolution}."""
 
-    def __init__(self, w_dim: int, channels: Mapping[int, int], conv_clamp: float | None):
+    def __init__(self, w_dim: int, channels: Mapping[int, int], options: LayerOptions):
         super().__init__()
         for resolution in sorted(channels):
             in_channels = channels.get(resolution // 2, 0)
-            block = SynthesisBlock(in_channels, channels[resolution], w_dim, resolution, conv_clamp)
+            paints = options.architecture == "skip" or resolution == max(channels)
+            block = SynthesisBlock(in_channels, channels[resolution], w_dim, resolution, paints, options)
             self.add_module(f"b{resolution}", block)
 
     def block(self, resolution: int) -> SynthesisBlock:
@@ -189,10 +286,16 @@ class StyleGAN2(LayeredGenerator):
         resolution: output height and width, a power of two.
         channels: feature channels of every resolution from 4 to `resolution`.
         conv_clamp: bound on every convolution's output; official fp16 models use 256, None is no bound.
+        activation, mapping_activation: what follows convolutions and mapping layers, one of
+            `pipeline.generators.layers.ACTIVATIONS`.
+        latent_norm: whether z and the label's embedding are scaled to unit mean square "each", "joint" or "none".
+        architecture: how blocks join: "skip", "resnet" or "orig".
+        layer_features, embed_features: widths of hidden mapping layers and of the label's embedding; w_dim if None.
+        filter, rgb_filter: shapes of the filters that double features and RGB images.
     """
 
     title: ClassVar[str] = "StyleGAN2"
-    settings: ClassVar[tuple[str, ...]] = ("conv_clamp",)
+    settings: ClassVar[tuple[str, ...]] = ("conv_clamp", "activation", "mapping_activation", "latent_norm")
 
     def __init__(
         self,
@@ -203,12 +306,30 @@ class StyleGAN2(LayeredGenerator):
         c_dim: int = 0,
         mapping_layers: int = 8,
         conv_clamp: float | None = None,
+        activation: str = "lrelu",
+        mapping_activation: str = "lrelu",
+        latent_norm: str = "each",
+        architecture: str = "skip",
+        layer_features: int | None = None,
+        embed_features: int | None = None,
+        filter: tuple[int, ...] = (4, 4),
+        rgb_filter: tuple[int, ...] = (4, 4),
     ):
         super().__init__()
         self.resolution, self.z_dim, self.w_dim, self.c_dim = resolution, z_dim, w_dim, c_dim
         self.conv_clamp = conv_clamp
-        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, mapping_layers)
-        self.synthesis = SynthesisNetwork(w_dim, channels, conv_clamp)
+        self.mapping = MappingNetwork(
+            z_dim,
+            c_dim,
+            w_dim,
+            mapping_layers,
+            layer_features=layer_features,
+            embed_features=embed_features,
+            activation=mapping_activation,
+            latent_norm=latent_norm,
+        )
+        options = LayerOptions(architecture, activation, conv_clamp, filter, rgb_filter)
+        self.synthesis = SynthesisNetwork(w_dim, channels, options)
         self.num_ws = 2 * len(channels)
         self.num_layers = self.num_ws - 1
 
@@ -220,17 +341,33 @@ class StyleGAN2(LayeredGenerator):
             raise ValueError("no key begins with 'synthesis.b'")
         if resolutions != [4 << i for i in range(len(resolutions))]:
             raise ValueError(f"blocks of resolutions {resolutions} instead of 4, 8, 16, …")
+        painted = {state[f"synthesis.b{r}.torgb.weight"].shape[0] for r in resolutions[-1:]}
+        if painted != {3}:
+            raise ValueError(f"it paints images of {painted.pop()} channels; only RGB is rendered")
         w_dim = state["mapping.w_avg"].shape[0]
         conditional = any(key.startswith("mapping.embed.") for key in state)
-        c_dim = state["mapping.embed.weight"].shape[1] if conditional else 0
+        embed_features, c_dim = state["mapping.embed.weight"].shape if conditional else (0, 0)
+        layer_features, z_dim = state["mapping.fc0.weight"].shape
+        up = "synthesis.b8.conv0.resample_filter"
         return {
             "resolution": resolutions[-1],
             "channels": {r: state[f"synthesis.b{r}.conv1.weight"].shape[0] for r in resolutions},
-            "z_dim": state["mapping.fc0.weight"].shape[1] - (w_dim if c_dim else 0),
+            "z_dim": z_dim - embed_features,
             "w_dim": w_dim,
             "c_dim": c_dim,
             "mapping_layers": len(numbers(r"mapping\.fc(\d+)\.", state)),
+            "architecture": architecture_of(state),
+            "layer_features": layer_features,
+            "embed_features": embed_features,
+            "filter": tuple(state[up].shape) if up in state else (4, 4),
+            "rgb_filter": tuple(state["synthesis.b4.resample_filter"].shape),
         }
+
+    def arrange(self) -> None:
+        """Lay the weights of up-convolutions out as they are read."""
+        for module in self.modules():
+            if isinstance(module, SynthesisLayer):
+                module.arrange()
 
     @property
     def mean_w(self) -> Tensor:
@@ -262,7 +399,8 @@ class StyleGAN2(LayeredGenerator):
         block = self.synthesis.block(block_of(index))
         if index % 2 == 0:
             return [block.conv1.affine]
-        return [block.conv0.affine, self.synthesis.block(block.resolution // 2).torgb.affine]
+        before = self.synthesis.block(block.resolution // 2)
+        return [block.conv0.affine, *([before.torgb.affine] if before.paints else [])]
 
     def begin(self, ws: Sequence[Tensor], noise: NoiseMode) -> Activations:
         """Compute the 4x4 convolution on the constant."""
@@ -272,14 +410,27 @@ class StyleGAN2(LayeredGenerator):
         """Compute one convolution; an up-convolution leaves a block behind, which paints its RGB first."""
         resolution = block_of(layer)
         block = self.synthesis.block(resolution)
+        x = before.features
         if layer % 2 == 0:
-            return Activations(block.conv1(before.features, ws[layer], noise), before.rgb)
-        rgb = self.synthesis.block(resolution // 2).paint(before.features, before.rgb, ws[layer])
-        return Activations(block.conv0(before.features.to(self.dtype_at(resolution)), ws[layer], noise), rgb)
+            features = block.conv1(x, ws[layer], noise)
+            return Activations(features + before.rgb) if block.residual else Activations(features, before.rgb)
+        rgb = self.synthesis.block(resolution // 2).paint(x, before.rgb, ws[layer])
+        x = x.to(self.dtype_at(resolution))
+        return Activations(block.conv0(x, ws[layer], noise), block.skip(x) if block.residual else rgb)
 
     def paint(self, last: Activations, ws: Sequence[Tensor]) -> Tensor:
         """Paint the last block's RGB."""
-        return self.synthesis.block(self.resolution).paint(last.features, last.rgb, ws[-1])
+        image = self.synthesis.block(self.resolution).paint(last.features, last.rgb, ws[-1])
+        assert image is not None
+        return image
+
+
+def architecture_of(state: State) -> str:
+    """Tell from the layers that a network has how its blocks join."""
+    if any(key.endswith(".skip.weight") for key in state):
+        return "resnet"
+    outputs = len(numbers(r"synthesis\.b(\d+)\.torgb\.weight", state))
+    return "orig" if outputs == 1 < len(numbers(r"synthesis\.b(\d+)\.", state)) else "skip"
 
 
 def block_of(layer: int) -> int:

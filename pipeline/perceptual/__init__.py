@@ -35,7 +35,8 @@ def load_perceptual(name_or_path: str, device: str = "cpu") -> PerceptualNet:
     manifest, weights = find_perceptual(name_or_path)
     net: PerceptualNet
     if weights is not None:
-        net = SmallPerceptual.from_state_dict(read_weights(weights, manifest.sha256))
+        family = SmallPerceptual if manifest.family == "small" else VGG16Perceptual
+        net = family.from_state_dict(read_weights(weights, manifest.sha256))
     else:
         net = VGG16Perceptual.from_files()
     return channels_last(net.eval().requires_grad_(False).to(device))

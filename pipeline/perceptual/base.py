@@ -1,10 +1,14 @@
 """Perceptual distance in LPIPS form (Zhang et al. 2018, eq. 1), the target's features computed once."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pipeline.devices import has_fast_bfloat16
 
 # Channels of each layer, normalised and scaled by the root of the layer's weights: [B, C, H, W] each.
 Features = list[Tensor]
@@ -47,6 +51,11 @@ class PerceptualNet(nn.Module):
     """A trunk whose layers are compared; `lin0`, `lin1`, … hold a non-negative weight for each channel."""
 
     min_resolution = 16
+    # Larger images are averaged down to this before they are looked at, as the projector of StyleGAN2 does.
+    max_resolution = 256
+    # Whether its features may be computed in bfloat16 while something is fitted: their errors are far below what
+    # images differ by, where they come from many channels.
+    coarse: ClassVar[bool] = False
     activation_layers: tuple[int, ...] = (0, 1, 2)
 
     def __init__(self, channels: tuple[int, ...]):
@@ -59,10 +68,26 @@ class PerceptualNet(nn.Module):
         """Features after each compared layer, for images [B, 3, H, W] in [-1, 1]."""
         raise NotImplementedError
 
-    def activations(self, images: Tensor) -> Features:
-        """Plain features of the layers of AdvMix's Algorithm 1: [B, C, H, W] each."""
+    def compared(self, images: Tensor) -> Features:
+        """Plain features of the layers of AdvMix's Algorithm 1, for images as the trunk takes them."""
         features = self.trunk(images)
         return [features[i] for i in self.activation_layers]
+
+    def activations(self, images: Tensor, fast: bool = False) -> Features:
+        """Plain features of the layers of AdvMix's Algorithm 1: [B, C, H, W] each; `fast` as in `distance`."""
+        with self.precision(images, fast):
+            return self.compared(self.seen(images))
+
+    def seen(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in the size in which they are looked at."""
+        factor = -(-images.shape[-1] // self.max_resolution)
+        return images if factor <= 1 else F.avg_pool2d(images, factor)
+
+    def precision(self, images: Tensor, fast: bool) -> AbstractContextManager[None]:
+        """How features are computed."""
+        if fast and self.coarse and has_fast_bfloat16(images.device):
+            return torch.autocast(images.device.type, torch.bfloat16)
+        return nullcontext()
 
     def weigh(self, features: Features) -> Features:
         """Normalise over channels and scale by the roots of the weights: distances become plain squares."""
@@ -75,11 +100,17 @@ class PerceptualNet(nn.Module):
     @torch.no_grad()
     def target(self, images: Tensor) -> Target:
         """Compute what is needed of target images [B, 3, H, W] in [-1, 1], once."""
-        return Target(images, self.weigh(self.trunk(images)), self.activations(images))
+        seen = self.seen(images)
+        return Target(images, self.weigh(self.trunk(seen)), self.compared(seen))
 
-    def distance(self, images: Tensor, target: Target) -> Tensor:
-        """LPIPS distance [B] of images [B, 3, H, W] in [-1, 1] to targets."""
-        return lpips_distance(self.weigh(self.trunk(images)), target.lpips)
+    def distance(self, images: Tensor, target: Target, fast: bool = False) -> Tensor:
+        """LPIPS distance [B] of images [B, 3, H, W] in [-1, 1] to targets.
+
+        Args:
+            fast: for a search, in bfloat16 where the device is fast at it and the net allows it.
+        """
+        with self.precision(images, fast):
+            return lpips_distance(self.weigh(self.trunk(self.seen(images))), target.lpips)
 
 
 def lpips_distance(features: Features, target: Features) -> Tensor:

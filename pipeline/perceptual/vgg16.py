@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
@@ -38,7 +39,9 @@ POOL_BEFORE = (5, 10, 17, 24)
 
 
 class VGG16Perceptual(PerceptualNet):
-    """LPIPS v0.1 with the VGG-16 trunk; equals `lpips.LPIPS(net="vgg")`."""
+    """LPIPS v0.1 with the VGG-16 trunk; equals `lpips.LPIPS(net="vgg")` up to 256x256."""
+
+    coarse = True
 
     shift: Tensor
     scale: Tensor
@@ -81,7 +84,17 @@ class VGG16Perceptual(PerceptualNet):
             net.get_buffer(f"lin{i}").copy_(linear[f"lin{i}.model.1.weight"].flatten())
         return net
 
-    def activations(self, images: Tensor) -> Features:
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> Self:
+        """Load weights under this class's own names. Raises WeightsError if they are something else's."""
+        net = cls()
+        try:
+            net.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise WeightsError(f"these are not the weights of a VGG-16 in LPIPS form: {error}") from error
+        return net
+
+    def compared(self, images: Tensor) -> Features:
         """Features after conv1_2, conv2_2 and conv3_2."""
         return self.run(images, ALGORITHM_1)
 

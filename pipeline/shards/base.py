@@ -1,9 +1,9 @@
 """What a shard format is, and what a shard holds."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,7 +14,8 @@ from pipeline.images import Pixels, encode_png
 
 # How a format wants a split cut: shuffled into shards of equal size, or one file for each class.
 Layout = Literal["shuffled", "by-class"]
-TOGETHER = 64  # images encoded in one go
+TOGETHER = 64  # samples that are encoded in one go
+HELD_BYTES = 2**26  # of pixels of such samples
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,18 @@ class ShardSample:
         return None if self.original_pixels is None else encode_png(self.original_pixels)
 
 
-def encoded(samples: Iterable[ShardSample]) -> Iterator[ShardSample]:
-    """The samples, their images encoded some at a time, which is faster than one by one between other work."""
-    iterator = iter(samples)
-    while some := list(islice(iterator, TOGETHER)):
-        for sample in some:
-            _ = sample.image, sample.original  # a sample keeps both once they are asked for
-        yield from some
+def together(samples: Iterable[ShardSample]) -> Iterator[list[ShardSample]]:
+    """The samples, some at a time: encoding these in a row is faster than one by one between other work."""
+    some: list[ShardSample] = []
+    held = 0
+    for sample in samples:
+        some.append(sample)
+        held += sample.pixels.nbytes + (0 if sample.original_pixels is None else sample.original_pixels.nbytes)
+        if len(some) == TOGETHER or held >= HELD_BYTES:
+            yield some
+            some, held = [], 0
+    if some:
+        yield some
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,10 @@ class ShardFile:
         return dict(vars(self))
 
 
+# Takes the next samples of a shard.
+Put = Callable[[Sequence[ShardSample]], None]
+
+
 class ShardFormat(Protocol):
     """One writer for each format. A file appears whole under its final name, or not at all."""
 
@@ -112,10 +122,22 @@ class ShardFormat(Protocol):
         """Name of a shard's file inside the format's folder."""
         ...
 
-    def write(self, path: Path, samples: Iterable[ShardSample], count: int, info: ShardInfo) -> None:
-        """Write one shard of `count` samples; the same samples give the same bytes."""
+    def writing(self, path: Path, count: int, info: ShardInfo) -> AbstractContextManager[Put]:
+        """Begin a shard of `count` samples; it takes them some at a time, and the same ones give the same bytes."""
         ...
 
     def write_index(self, folder: Path, files: Sequence[ShardFile]) -> list[str]:
         """Write what readers need besides the shards; return the names of those files."""
         ...
+
+
+def write_shard(
+    files: Mapping[Path, ShardFormat], samples: Iterable[ShardSample], count: int, info: ShardInfo
+) -> None:
+    """Write the same `count` samples to a file in each format, holding few of them at a time."""
+    with ExitStack() as stack:
+        puts = [stack.enter_context(writer.writing(path, count, info)) for path, writer in files.items()]
+        for some in together(samples):
+            for put in puts:
+                put(some)
+            some.clear()  # before the next are made

@@ -4,8 +4,8 @@ Each file holds `images` float32 [N, 3, H, W] in [-1, 1] and `latents` float32 [
 takes the label from the first character of the file's name, so there are ten classes at most.
 """
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,10 +15,9 @@ import numpy as np
 from pipeline.errors import PipelineError
 from pipeline.files import atomic_write
 from pipeline.images import to_float
-from pipeline.shards.base import Layout, ShardFile, ShardInfo, ShardSample
+from pipeline.shards.base import Layout, Put, ShardFile, ShardInfo, ShardSample
 
 MOST_CLASSES = 10
-BATCH = 64  # samples held at once
 
 
 class Dmat:
@@ -46,19 +45,23 @@ class Dmat:
         """The class is the name."""
         return f"{split}/{index}.h5"
 
-    def write(self, path: Path, samples: Iterable[ShardSample], count: int, info: ShardInfo) -> None:
-        """Write one class, a batch at a time."""
+    @contextmanager
+    def writing(self, path: Path, count: int, info: ShardInfo) -> Iterator[Put]:
+        """Begin a class."""
         assert info.latent_shape is not None
-        size = info.resolution
+        size, start = info.resolution, 0
         with atomic_write(path) as file, h5py.File(file, "w", track_order=True) as target:
             images = target.create_dataset("images", (count, 3, size, size), np.float32)
             latents = target.create_dataset("latents", (count, *info.latent_shape), np.float32)
-            left = iter(samples)
-            for start in range(0, count, BATCH):
-                batch = list(islice(left, BATCH))
-                stop = start + len(batch)
-                images[start:stop] = to_float(np.stack([sample.pixels for sample in batch])).numpy()
-                latents[start:stop] = np.stack([sample.latent for sample in batch if sample.latent is not None])
+
+            def put(samples: Sequence[ShardSample]) -> None:
+                nonlocal start
+                stop = start + len(samples)
+                images[start:stop] = to_float(np.stack([sample.pixels for sample in samples])).numpy()
+                latents[start:stop] = np.stack([sample.latent for sample in samples if sample.latent is not None])
+                start = stop
+
+            yield put
 
     def write_index(self, folder: Path, files: Sequence[ShardFile]) -> list[str]:
         """Their loader lists the folder."""

@@ -6,7 +6,8 @@ USTAR headers with fixed times and owners make a tar the same bytes from run to 
 import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from pipeline.files import atomic_write, write_bytes
-from pipeline.shards.base import Layout, ShardFile, ShardInfo, ShardSample, encoded
+from pipeline.shards.base import Layout, Put, ShardFile, ShardInfo, ShardSample
 
 
 class WebDataset:
@@ -30,18 +31,22 @@ class WebDataset:
         """Numbered from 000000 without gaps, as brace expansion wants."""
         return f"{split}-{index:06d}.tar"
 
-    def write(self, path: Path, samples: Iterable[ShardSample], count: int, info: ShardInfo) -> None:
-        """Write one tar."""
+    @contextmanager
+    def writing(self, path: Path, count: int, info: ShardInfo) -> Iterator[Put]:
+        """Begin a tar."""
         with atomic_write(path) as file:
-            for sample in encoded(samples):
-                parts: list[bytes] = []
-                for suffix, data in members(sample):
-                    parts += (
-                        tar_header(f"{sample.id}.{suffix}", len(data)),
-                        data,
-                        PADDING[: -len(data) % BLOCKSIZE],
-                    )
-                file.write(b"".join(parts))
+
+            def put(samples: Sequence[ShardSample]) -> None:
+                for sample in samples:
+                    _ = sample.image, sample.original  # a sample keeps both once they are asked for
+                for sample in samples:
+                    parts: list[bytes] = []
+                    for suffix, data in members(sample):
+                        header = tar_header(f"{sample.id}.{suffix}", len(data))
+                        parts += (header, data, PADDING[: -len(data) % BLOCKSIZE])
+                    file.write(b"".join(parts))
+
+            yield put
             file.write(bytes(2 * BLOCKSIZE))
             file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
 

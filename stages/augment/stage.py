@@ -51,7 +51,7 @@ class Augment:
     device: str = "auto"
     batch_size: int | None = None
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     upstream: ClassVar[tuple[str, ...]] = ("invert",)
 
     @property
@@ -212,7 +212,7 @@ class Augment:
         with part(0, ATTACKED if MODES[self.config.mode].attacks else 0):
             made = MODES[self.config.mode].load()(sources, context)
         with part(ATTACKED if MODES[self.config.mode].attacks else 0, 1):
-            measured = measure(made, sources, context, self.perceptual, bound)
+            measured = measure(made, sources, context, self.perceptual, bound, keep_pixels="image" in columns)
         columns["w"][places] = made.w.cpu().numpy()
         columns["partner"][places] = made.partner.numpy()
         for name, values in made.columns.items():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @build_options
 @click.option("--name", help="Name of the set of directions.  [default: the method]")
 @click.option("--generator", help="Whose directions.  [default: that of the latents, or the dataset's]")
-@click.option("--perceptual", help="Perceptual net that measures effects.  [default: the dataset's]")
+@click.option("--perceptual", help="Net that measures effects.  [default: the dataset's, or that of the latents]")
 @click.option("--classifier", help="Also count the edits that change this classifier's prediction.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option(
@@ -59,13 +59,15 @@ def command(
     from pipeline.devices import resolve_device, use_one_thread
     from pipeline.errors import ManifestError
     from pipeline.generators import open_generator
-    from pipeline.latents import check_name
+    from pipeline.latents import check_name, perceptual_of
     from stages.directions.run import Parts, find_directions
 
     name = check_name(name or config.method)
     where = resolve_device(device)
     use_one_thread()
     perceptual = perceptual or target.manifest.perceptual
+    if perceptual is None and target.latents_path.exists():
+        perceptual = perceptual_of(target)
     if perceptual is None:
         raise ManifestError(f"dataset '{target.manifest.name}' names no perceptual: pass --perceptual NAME")
     loaded = open_generator(generator or generator_for(target), where.type)

@@ -26,7 +26,7 @@ from stages.directions.scoring import Judges, Scored, score
 from stages.directions.strips import write_strips
 
 VERSION = 2
-STRIP_ROWS = 4
+STRIP_ROWS, LARGE_ROWS = 4, 2  # samples in a picture of edits; of images beyond 256x256
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,10 @@ def find_directions(build: Build, name: str, config: DirectionsConfig, parts: Pa
     )
     folder = build.root / "directions" / name
     with atomic_folder(folder, build.root) as partial:
-        few = scored_on.at(torch.arange(min(STRIP_ROWS, len(scored_on.w)))).to(parts.device)
-        strips = write_strips(partial, directions, parts.generator.network, few)
+        network = parts.generator.network
+        rows = STRIP_ROWS if network.resolution <= 256 else LARGE_ROWS
+        few = scored_on.at(torch.arange(min(rows, len(scored_on.w)))).to(parts.device)
+        strips = write_strips(partial, directions, network, few, parts.batch_size)
     summary = {
         "directions": name,
         "axes": len(directions.axes),

@@ -8,14 +8,16 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from pipeline.composition import channels_after
 from pipeline.errors import PipelineError
 from pipeline.generators import Generator, LoadedGenerator
 from pipeline.seeds import torch_generator
 from stages.directions.config import DirectionsConfig
 
 BATCH = 64  # images rendered at once for their activations
+MOST_BYTES = 2**31  # of all activations, which are reduced together
 # Families that map z to w; the others take z itself as w, whose distribution has no directions of its own.
-MAPPED = ("stylegan1", "stylegan2")
+MAPPED = ("stylegan1", "stylegan2", "stylegan3", "lucidrains")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Samples:
 
 
 def resolve_space(loaded: LoadedGenerator, config: DirectionsConfig) -> str:
-    """What is reduced, `w` or `activations`. Raises PipelineError if the generator has no such layer."""
+    """What is reduced, `w` or `activations`. Raises PipelineError if there is no such layer, or no room for it."""
     mapped = "w" if loaded.manifest.family in MAPPED else "activations"
     space = mapped if config.space == "auto" else config.space
     if space == "activations" and config.layer >= loaded.network.num_layers:
@@ -44,6 +46,15 @@ def resolve_space(loaded: LoadedGenerator, config: DirectionsConfig) -> str:
             f"--layer {config.layer}: generator '{loaded.manifest.name}' has layers 0 to "
             f"{loaded.network.num_layers - 1}"
         )
+    if space == "activations":
+        network, layer = loaded.network, config.layer
+        each = 4 * channels_after(network, layer) * network.layer_resolution(layer) ** 2
+        if each * config.samples > MOST_BYTES:
+            raise PipelineError(
+                f"--layer {layer}: the activations of {config.samples:,} samples take "
+                f"{each * config.samples / 2**30:.1f} GiB; at most {MOST_BYTES // each:,} --samples fit there, or "
+                f"choose an earlier layer"
+            )
     return space
 
 

@@ -11,6 +11,7 @@ from pipeline.directions import Directions, Range
 from pipeline.files import write_bytes
 from pipeline.generators import Generator
 from pipeline.images import Pixels, encode_png, grid, to_uint8
+from pipeline.progress import Progress
 from stages.directions.scoring import Scored
 
 STEPS = (-3, -2, -1, 0, 1, 2, 3)
@@ -19,11 +20,16 @@ GAP = 2
 
 
 @torch.inference_mode()
-def strip(directions: Directions, generator: Generator, scored: Scored, axis: int, layers: Range) -> Pixels:
+def strip(
+    directions: Directions, generator: Generator, scored: Scored, axis: int, layers: Range, batch_size: int
+) -> Pixels:
     """Images of samples moved by each of STEPS: one sheet uint8 [H, W, 3], a row for each sample."""
-    columns = [shown(scored.edited(directions, axis, layers, float(r), generator)) for r in STEPS]
-    images = np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:])
-    return grid(images, columns=len(STEPS), gap=GAP)
+    rows = []
+    for places in torch.arange(len(scored.w), device=scored.w.device).split(batch_size):
+        some = scored.at(places)
+        columns = [shown(some.edited(directions, axis, layers, float(r), generator)) for r in STEPS]
+        rows.append(np.stack(columns, axis=1).reshape(-1, *columns[0].shape[1:]))
+    return grid(np.concatenate(rows), columns=len(STEPS), gap=GAP)
 
 
 def shown(images: Tensor) -> Pixels:
@@ -35,10 +41,14 @@ def shown(images: Tensor) -> Pixels:
     return to_uint8(images).repeat(scale, axis=1).repeat(scale, axis=2)
 
 
-def write_strips(folder: Path, directions: Directions, generator: Generator, scored: Scored) -> int:
-    """Write u00_5-7.png and so on, one for each axis and range; return how many."""
-    for axis in range(len(directions.axes)):
-        for first, last in directions.ranges:
-            sheet = strip(directions, generator, scored, axis, (first, last))
-            write_bytes(folder / f"u{axis:02d}_{first}-{last}.png", encode_png(sheet))
-    return len(directions.axes) * len(directions.ranges)
+def write_strips(
+    folder: Path, directions: Directions, generator: Generator, scored: Scored, batch_size: int
+) -> int:
+    """Write u00_5-7.png and so on, one for each axis and range, `batch_size` rows at once; return how many."""
+    pictures = [(axis, layers) for axis in range(len(directions.axes)) for layers in directions.ranges]
+    with Progress("directions, pictures", len(pictures), "pictures") as progress:
+        for axis, layers in pictures:
+            sheet = strip(directions, generator, scored, axis, layers, batch_size)
+            write_bytes(folder / f"u{axis:02d}_{layers[0]}-{layers[1]}.png", encode_png(sheet))
+            progress.advance(1)
+    return len(pictures)

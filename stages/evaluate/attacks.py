@@ -68,9 +68,11 @@ class Attacked:
         answer: Tensor = self.network(images.clamp(-1, 1))
         return answer
 
-    def right(self, logits: Tensor) -> Tensor:
-        """Which samples are recognised [B]."""
-        return logits.argmax(dim=1) == self.labels
+    def right(self, logits: Callable[[Tensor], Tensor]) -> Tensor:
+        """Which samples are recognised [B] by the logits of samples [n]."""
+        everyone = torch.arange(len(self.labels), device=self.labels.device)
+        answers = [logits(items).argmax(dim=1) for items in everyone.split(self.slots)]
+        return torch.cat(answers) == self.labels
 
 
 # Which samples of a batch are recognised under an attack [B].
@@ -80,7 +82,7 @@ Attack = Callable[[Attacked], Tensor]
 @torch.no_grad()
 def clean(batch: Attacked) -> Tensor:
     """The images as they are."""
-    return batch.right(batch.network(batch.images))
+    return batch.right(lambda items: batch.network(batch.images[items]))
 
 
 @torch.no_grad()
@@ -107,8 +109,8 @@ def om_pgd(batch: Attacked) -> Tensor:
     attack = BallAttack(
         w, c.om_epsilon, c.om_step, c.om_steps, batch.seeds("om-pgd"), batch.rendered, stop_early=True
     )
-    own = batch.rendered(w, torch.arange(len(w), device=w.device))
-    return batch.right(batch.logits(own)) & batch.withstands(attack)
+    recognised = batch.right(lambda items: batch.logits(batch.rendered(w[items], items)))
+    return recognised & batch.withstands(attack)
 
 
 @torch.no_grad()

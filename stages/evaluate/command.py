@@ -39,21 +39,27 @@ def command(
     from dataclasses import asdict
 
     from pipeline.build import resolve_build
+    from pipeline.devices import resolve_device
     from pipeline.execute import Execution
-    from pipeline.files import write_bytes
+    from pipeline.files import remove, write_bytes
     from pipeline.run import run_stage
     from stages.evaluate.page import render_page
     from stages.evaluate.results import as_csv, as_json, as_table, cells, gather
     from stages.evaluate.setup import make_stages
+    from stages.evaluate.sizes import worker_memory
+    from stages.evaluate.stage import decoded_folder
 
     build = resolve_build(run.dataset, run.build)
     stages = make_stages(build, run, config, shards, seeds, attacks, name)
     with build.lock():
-        execution = Execution(run.workers, run.scheduler, run.device)
+        size = config.input_size or stages[0].resolution
+        memory = 0 if run.scheduler else worker_memory(size, resolve_device(run.device))
+        execution = Execution(run.workers, run.scheduler, run.device, memory=memory)
         for stage in stages:
             stage.plan(build)  # what a row lacks is told before any is trained, or deleted
         for stage in stages:
             run_stage(stage, build, execution, fresh=run.fresh, unit="classifiers")
+        remove(decoded_folder(build))
         measures = gather(build, stages)
         table, folder = cells(measures), build.root / stages[0].folder
         write_bytes(folder / "results.csv", as_csv(measures).encode())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
 
+ROWS_AT_ONCE = 32  # of a Parquet file
 NUMBER = re.compile(r"-\d+(-of-\d+)?$")  # what stands behind the split in a shard's name
 
 
@@ -37,7 +38,7 @@ def parquet_rows(path: Path, latents: bool) -> Iterator[dict[str, Any]]:
     file = pq.ParquetFile(path)
     wanted = ["image", "label", "id", "kind", "variant", "soft_label", *(["w"] if latents else [])]
     present = [name for name in wanted if name in file.schema_arrow.names]
-    for batch in file.iter_batches(batch_size=256, columns=present):
+    for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=present):
         w = to_latents(batch.column("w")) if "w" in present else None
         others = batch.select([name for name in present if name != "w"]).to_pylist()
         for place, row in enumerate(others):

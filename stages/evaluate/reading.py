@@ -1,7 +1,6 @@
-"""Reads a split of a shard set into memory, as a trainer would that knows nothing of the build."""
+"""Reads a split of a shard set, as a trainer would that knows nothing of the build: to memory, or a mapped file."""
 
 import io
-import os
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from pipeline.config import digest_of
 from pipeline.errors import PipelineError
 from pipeline.images import Pixels
+from pipeline.mapped import Filled, check_room
 from stages.evaluate.formats import ROWS, class_names, count_rows, split_files
-
-MOST_OF_MEMORY = 0.5  # share of the machine's memory that the pixels of a split may take
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +27,7 @@ class Samples:
     """The images of a split.
 
     Attributes:
-        pixels: uint8 [N, H, W, 3].
+        pixels: uint8 [N, H, W, 3]; like `latents` in memory, or in a file that all processes share.
         labels: [N].
         soft: probabilities [N, C] where the set has soft labels, else None.
         latents: w+ float32 [N, num_ws, w_dim], where asked for and there.
@@ -61,8 +60,9 @@ def read_split(
     limit: int | None = None,
     alone: bool = False,
     latents: bool = False,
+    cache: Path | None = None,
 ) -> Samples:
-    """Read a split of the set in `folder` into memory; a process keeps the last two.
+    """Read a split of the set in `folder`; a process keeps the last two.
 
     Args:
         digest: of the files' contents; only keeps apart what was written at different times.
@@ -70,54 +70,56 @@ def read_split(
         limit: the first so many only.
         alone: the samples themselves, without variants.
         latents: with w+, where the set has it.
+        cache: folder for files of arrays that are too large for every process's memory; None keeps all there.
 
     Raises:
-        PipelineError: the set has no such split, or does not fit into memory.
+        PipelineError: the set has no such split, or there is no room for it.
     """
     files = split_files(folder, split)
     rows = chain.from_iterable(ROWS[path.suffix](path, latents) for path in files)
     chosen = islice((row for row in rows if not alone or row["variant"] == -1), limit)
     count = min(count_rows(files), limit or sys.maxsize)
-    pixels: Pixels | None = None
+    key = digest_of([str(folder), split, digest, size, limit, alone])[:16]
+    pixels, codes = (None if cache is None else cache / f"{key}-{name}.npy" for name in ("pixels", "latents"))
+    images, w = Filled(pixels, count), Filled(codes, count)
     labels: list[int] = []
     ids: list[str] = []
     soft: list[Any] = []
-    codes: list[Any] = []
     kinds: set[str] = set()
-    for place, row in enumerate(chosen):
-        image = decode(row["image"], size)
-        if pixels is None:
-            check_memory(count * image.nbytes, folder, split)
-            pixels = np.empty((count, *image.shape), np.uint8)
-        pixels[place] = image
-        labels.append(int(row["label"]))
-        ids.append(str(row["id"]))
-        soft.append(row.get("soft_label"))
-        codes.append(row.get("w"))
-        kinds.add(str(row.get("kind", "original")))
-    if pixels is None:
-        raise PipelineError(
-            f"split '{split}' of {folder} holds no sample itself, only variants: make the set with --base original"
-        )
+    with images, w:
+        for place, row in enumerate(chosen):
+            if not images.there:
+                images.put(place, decode(row["image"], size))
+            if row.get("w") is not None and not w.there:
+                w.put(place, np.asarray(row["w"], np.float32))
+            labels.append(int(row["label"]))
+            ids.append(str(row["id"]))
+            soft.append(row.get("soft_label"))
+            kinds.add(str(row.get("kind", "original")))
+        if not labels:
+            raise PipelineError(
+                f"split '{split}' of {folder} holds no sample itself, only variants: make the set with --base "
+                f"original"
+            )
     names = class_names(files[0])
     classes = max(len(names), max(labels) + 1, 2, *(len(given) for given in soft if given))
     return Samples(
-        pixels[: len(labels)],
+        images.array()[: len(labels)],
         np.array(labels),
         soft_targets(soft, labels, classes),
         ids,
-        np.stack(codes).astype(np.float32) if codes[0] is not None else None,
+        w.array()[: len(labels)] if latents and w.begun else None,
         classes,
         names,
         frozenset(kinds),
     )
 
 
-def check_split(folder: Path, split: str, size: int, limit: int | None) -> None:
-    """Raise PipelineError if a split is not there, or would not fit into memory; reads one sample of it."""
+def check_split(folder: Path, split: str, size: int, limit: int | None, cache: Path) -> None:
+    """Raise PipelineError if a split is not there, or there is no room for it; reads one sample of it."""
     files = split_files(folder, split)
     first = next(ROWS[files[0].suffix](files[0], False))
-    check_memory(min(count_rows(files), limit or sys.maxsize) * decode(first["image"], size).nbytes, folder, split)
+    check_room(min(count_rows(files), limit or sys.maxsize) * decode(first["image"], size).nbytes, cache)
 
 
 def decode(data: bytes, size: int) -> Pixels:
@@ -137,13 +139,3 @@ def soft_targets(soft: list[Any], labels: list[int], classes: int) -> NDArray[np
         if given:
             targets[row] = given
     return targets
-
-
-def check_memory(needed: int, folder: Path, split: str) -> None:
-    """Raise PipelineError if the pixels of a split would fill the machine's memory."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > MOST_OF_MEMORY * there:
-        raise PipelineError(
-            f"split '{split}' of {folder} takes {needed / 1e9:.1f} GB of memory and the machine has "
-            f"{there / 1e9:.1f} GB: give a smaller --input-size, or --limit"
-        )

@@ -19,13 +19,15 @@ from pipeline.seeds import seed_of
 class Batch:
     """Images [B, 3, H, W] in [-1, 1] and the probabilities [B, C] that they are to be given.
 
-    For recipes in the latent space also their w+ [B, num_ws, w_dim], and the generator that renders it.
+    For recipes in the latent space also their w+ [B, num_ws, w_dim], and the generator that renders it. An attack
+    has `slots` of them in memory at once.
     """
 
     images: Tensor
     targets: Tensor
     w: Tensor | None = None
     generator: Generator | None = None
+    slots: int = 64
 
 
 # (batch, the network as it is now, seed of this step) -> batch
@@ -71,7 +73,9 @@ class AdversarialTraining:
         network.eval()
         labels = batch.targets.argmax(dim=1)
         seeds = [seed_of(seed, "at", i) for i in range(len(labels))]
-        images = worst_images(network, batch.images, labels, self.epsilon, self.step, self.steps, seeds)
+        images = worst_images(
+            network, batch.images, labels, self.epsilon, self.step, self.steps, seeds, batch.slots
+        )
         network.train()
         return Batch(images, batch.targets)
 
@@ -98,10 +102,11 @@ class OnManifoldTraining:
 
         network.eval()
         attack = BallAttack(batch.w, self.epsilon, self.step, self.steps, seeds, render)
-        worst = ascend(attack, batch.targets.argmax(dim=1), network, len(batch.w)).x
+        worst = ascend(attack, batch.targets.argmax(dim=1), network, batch.slots).x
         network.train()
         with torch.no_grad():
-            return Batch(render(worst, torch.arange(len(worst))), batch.targets)
+            parts = torch.arange(len(worst)).split(batch.slots)
+            return Batch(torch.cat([render(worst[items], items) for items in parts]), batch.targets)
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ from stages.evaluate.formats import class_names, split_files
 from stages.evaluate.reading import Samples, check_split, read_split
 from stages.evaluate.recipes import RECIPES
 from stages.evaluate.rows import Row
+from stages.evaluate.sizes import attack_slots
 from stages.evaluate.training import train
 
-BATCH = 64  # images attacked at once where --batch-size is silent
 UNRENDERED = frozenset(name for name, mode in MODES.items() if mode.pixels)  # kinds that no w+ renders
 HELD = 4  # times as many are at hand, to take the places of those that are done
 
@@ -79,7 +79,7 @@ class Evaluate:
     def plan(self, build: Build) -> list[Chunk]:
         """One chunk for each seed. Raises PipelineError where a set lacks what is asked of it."""
         folder, split = build.shards_path(self.row.shards), self.config.train_split
-        check_split(folder, split, self.config.input_size, self.limit)
+        check_split(folder, split, self.config.input_size, self.limit, decoded_folder(build))
         samples = self.test_samples(build)
         names = class_names(split_files(folder, split)[0])
         if names and samples.classes and names != samples.classes:
@@ -130,13 +130,15 @@ class Evaluate:
         """The split that is trained on, as the classifier sees it."""
         folder, split = build.shards_path(self.row.shards), self.config.train_split
         digest, size = set_digest(folder, split), self.config.input_size
-        return read_split(folder, split, digest, size, self.limit, latents=self.row.latent)
+        cache = decoded_folder(build)
+        return read_split(folder, split, digest, size, self.limit, latents=self.row.latent, cache=cache)
 
     def test_samples(self, build: Build) -> Samples:
-        """The samples that are measured, as the classifier sees them, with their latents."""
+        """The samples that are measured, as the classifier sees them; with latents if an attack needs them."""
         folder, split = build.shards_path(self.test_shards), self.config.test_split
         digest, size = set_digest(folder, split), self.config.input_size
-        return read_split(folder, split, digest, size, self.limit, alone=True, latents=True)
+        latents, cache = any(ATTACKS[name].latent for name in self.attacks), decoded_folder(build)
+        return read_split(folder, split, digest, size, self.limit, alone=True, latents=latents, cache=cache)
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Train the classifier of a seed and measure it, each unless that is done."""
@@ -176,7 +178,7 @@ class Evaluate:
         device = resolve_device(self.device)
         recipe = RECIPES[self.row.recipe].recipe
         generator = open_generator(self.generator, device.type).network if self.row.latent else None
-        network, loss = train(samples, self.resolution, c, recipe, seed, device, generator)
+        network, loss = train(samples, self.resolution, c, recipe, seed, device, generator, self.batch_size)
         sha256 = write_classifier(
             manifest.parent,
             manifest.stem,
@@ -209,16 +211,25 @@ class Evaluate:
         chosen = torch.arange(len(samples.labels))
         if attack != "clean" and self.config.attack_samples:
             chosen = attacked_first(samples.ids)[: self.config.attack_samples]
+        slots = self.slots(network, samples, entry.latent)
         right = torch.cat(
             [
-                entry.attack(self.batch(network, samples, rows, entry.latent))
-                for rows in chosen.split(HELD * (self.batch_size or BATCH))
+                entry.attack(self.batch(network, samples, rows, entry.latent, slots))
+                for rows in chosen.split(HELD * slots)
             ]
         )
         return {"accuracy": float(right.float().mean()), "right": int(right.sum()), "samples": len(right)}
 
-    def batch(self, network: nn.Module, samples: Samples, rows: Tensor, latent: bool) -> Attacked:
-        """Some test samples, as an attack needs them."""
+    def slots(self, network: nn.Module, samples: Samples, latent: bool) -> int:
+        """Images attacked at once: --batch-size, or what fits."""
+        if self.batch_size is not None:
+            return self.batch_size
+        device = resolve_device(self.device)
+        generator = open_generator(self.generator, device.type).network if latent else None
+        return attack_slots(network, samples.pixels.shape[1], device, generator)
+
+    def batch(self, network: nn.Module, samples: Samples, rows: Tensor, latent: bool, slots: int) -> Attacked:
+        """Some test samples, as an attack needs them, `slots` of them at once."""
         device = resolve_device(self.device)
         picked = rows.numpy()
         images, labels = to_float(samples.pixels[picked]), torch.from_numpy(samples.labels[picked])
@@ -228,7 +239,7 @@ class Evaluate:
             images.to(device),
             labels.to(device),
             [samples.ids[i] for i in picked],
-            slots=self.batch_size or BATCH,
+            slots=slots,
         )
         if not latent:
             return plain
@@ -252,6 +263,11 @@ class Evaluate:
             for path in (build.root / self.folder / kind / self.row.file(0)).parent.glob("*"):
                 if own.fullmatch(path.name):
                     remove(path)
+
+
+def decoded_folder(build: Build) -> Path:
+    """Where the decoded images of large splits are, for all processes of a command."""
+    return build.root / ".cache" / "decoded"
 
 
 def attacked_first(ids: list[str]) -> Tensor:

@@ -16,6 +16,7 @@ from pipeline.seeds import seed_of, torch_generator
 from stages.evaluate.config import EvaluateConfig
 from stages.evaluate.reading import Samples
 from stages.evaluate.recipes import Batch, Recipe
+from stages.evaluate.sizes import attack_slots, trained_slots
 
 
 def train(
@@ -26,11 +27,16 @@ def train(
     seed: int,
     device: torch.device,
     generator: Generator | None = None,
+    batch_size: int | None = None,
 ) -> tuple[nn.Module, float]:
     """Train on a set, originals and variants alike; return the network and its mean loss over the last tenth.
 
     Everything random comes from the seed: the weights, the order, and what the recipe draws. A recipe in the latent
-    space needs the samples' w+ and their generator. Raises PipelineError where the loss does not stay finite.
+    space needs the samples' w+ and their generator. Of a training batch `batch_size` images are in memory at once
+    (None: what fits), and their gradients are summed; batch normalisation, where there is any, sees as many.
+
+    Raises:
+        PipelineError: the loss does not stay finite.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(seed, "classifier weights"))
@@ -39,19 +45,20 @@ def train(
         )
     network = channels_last(network.to(device)).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    size = samples.pixels.shape[1]
+    at_once = batch_size or trained_slots(network, size, device)
+    slots = batch_size or attack_slots(network, size, device, generator)
     targets = samples.targets()
     losses: list[Tensor] = []
     for step, rows in enumerate(batches(len(samples.labels), config.train_batch, config.steps, seed)):
         optimizer.param_groups[0]["lr"] = config.learning_rate * min(1, 2 * (1 - step / config.steps))
         picked = rows.numpy()
         w = None if samples.latents is None else torch.from_numpy(samples.latents[picked]).to(device)
-        batch = Batch(to_float(samples.pixels[picked]).to(device), targets[rows].to(device), w, generator)
+        batch = Batch(to_float(samples.pixels[picked]).to(device), targets[rows].to(device), w, generator, slots)
         batch = recipe(batch, network, seed_of(seed, "recipe", step))
-        loss = F.cross_entropy(network(batch.images), batch.targets)
         optimizer.zero_grad()
-        loss.backward()
+        losses.append(gradient_of(network, batch, at_once))
         optimizer.step()
-        losses.append(loss.detach())
     last = float(torch.stack(losses[-max(1, config.steps // 10) :]).mean())
     if not math.isfinite(last):
         raise PipelineError(
@@ -59,6 +66,16 @@ def train(
             f"{config.learning_rate}"
         )
     return network.eval().requires_grad_(False), last
+
+
+def gradient_of(network: nn.Module, batch: Batch, at_once: int) -> Tensor:
+    """Add the gradient of the mean loss, so many images at once; return that loss."""
+    parts = []
+    for images, targets in zip(batch.images.split(at_once), batch.targets.split(at_once), strict=True):
+        loss = F.cross_entropy(network(images), targets) * (len(images) / len(batch.images))
+        loss.backward()
+        parts.append(loss.detach())
+    return torch.stack(parts).sum()
 
 
 def batches(count: int, size: int, steps: int, seed: int) -> Iterator[Tensor]:

@@ -89,6 +89,7 @@ def invert(
     from pipeline.samples import read_notes
     from stages.invert.compiled import require_compiler
     from stages.invert.estimate import estimate, work_of
+    from stages.invert.probing import prepare
     from stages.invert.stage import Invert
 
     manifest = build.manifest
@@ -113,10 +114,12 @@ def invert(
         require_compiler()
     memory = wanted_memory(generator, perceptual, run.device, run.batch_size)
     execution = Execution(run.workers, run.scheduler, run.device, memory=memory)
-    config = replace(config, method=method)
+    config = replace(config, method=method).settled(network.w_dim)
     size = settled_size(config.chunk_size, build, "invert", run.fresh)
+    step_seconds = None
     if dry_run or not size:
         found = measure(execution, generator, perceptual, run.batch_size)
+        step_seconds = found.rates.gradient_step
         size = size or task_size(found.seconds(work_of(config)), found, network.resolution)
     config = replace(config, chunk_size=size)
     stage = Invert(config, generator, perceptual, encoder, run.limit, run.device, run.batch_size, compiled)
@@ -126,6 +129,8 @@ def invert(
         plan = estimate(config, network, found, sum(map(len, chunks)), len(chunks), workers)
         return show_estimates(f"{manifest.name} into {generator}", {}, [plan], found.device, run.as_json)
     with build.lock():
+        if config.method not in ("given", "encoder"):
+            prepare(build, config, generator, perceptual, execution, run.batch_size, step_seconds)
         summary = run_stage(stage, build, execution, fresh=run.fresh)
     return show_summary(summary, run.as_json)
 

@@ -1,8 +1,12 @@
 """Settings of `pipeline invert`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from pipeline.config import option
+
+SMALL_W = 128  # numbers of a w in which STEPS are enough
+STEPS, MORE_STEPS = 30, 100
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,9 @@ class InvertConfig:
     space: str = option("w+", "`w+`: each layer its own w; `w`: all the same", choices=("w+", "w"))
     codes: int = option(1, "codes an image is composed of (NaTra's LCE); later stages render all", at_least=1)
     compose_at: int = option(-1, "0-based layer at which codes are composed; -1 is the middle one", at_least=-1)
-    steps: int = option(30, "most optimisation steps for an image", at_least=1)
+    steps: int = option(
+        0, "most optimisation steps for an image; 0: 30, or 100 where a w has more than 128 numbers", at_least=0
+    )
     tolerance: float = option(
         0.02, "an image is done when five steps lowered its loss by less than this share", at_least=0, at_most=1
     )
@@ -38,3 +44,7 @@ class InvertConfig:
     )
     store_images: bool = option(False, "also store the original and the rendered pixels")
     seed: int = option(0, "seed of everything random", at_least=0)
+
+    def settled(self, w_dim: int) -> Self:
+        """The same with its steps chosen for a w of so many numbers, if they were not."""
+        return replace(self, steps=self.steps or (STEPS if w_dim <= SMALL_W else MORE_STEPS))

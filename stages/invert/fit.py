@@ -12,13 +12,12 @@ from torch import Tensor
 from pipeline.batches import batch_slots
 from pipeline.build import Build
 from pipeline.composition import render
-from pipeline.config import digest_of
 from pipeline.encoders import encode, open_encoder
 from pipeline.errors import DatasetError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import Pixels, psnr, to_float, to_uint8
 from pipeline.memory import in_batches
-from pipeline.perceptual import PerceptualNet, load_perceptual, perceptual_digest
+from pipeline.perceptual import load_perceptual
 from pipeline.progress import part
 from pipeline.seeds import seed_of, torch_generator
 from pipeline.slots import Problem, Solution, solve
@@ -27,7 +26,8 @@ from stages.invert.config import InvertConfig
 from stages.invert.latents import ExtendedW, Latents, make_latents
 from stages.invert.losses import Algorithm1, Projection
 from stages.invert.optimizers import Adam, Lbfgs
-from stages.invert.preconditioner import Preconditioner, shared_preconditioner
+from stages.invert.preconditioner import PROBES, Preconditioner, make_preconditioner, probe
+from stages.invert.probing import keep, present_preconditioner
 
 MEAN_SAMPLES = 10_000  # M of Algorithm 1, line 1
 RETRY_STEPS = 4  # times as many steps for an image that went badly
@@ -106,7 +106,7 @@ class Fitter:
         """Minimise the method's loss from `starts`, w+ [N, num_ws, w_dim]."""
         loaded = open_generator(self.generator, self.device.type)
         perceptual = load_perceptual(self.perceptual, self.device.type)
-        basis = self.preconditioner(build, latents, loaded, perceptual)
+        basis = self.preconditioner(build, latents, loaded)
         random = config.method == "algorithm1"
         theta = latents.start(starts, [seed_of(config.seed, "codes", name) for name in ids])
         problem: Problem = (Algorithm1 if random else Projection)(
@@ -123,15 +123,14 @@ class Fitter:
         shape = (latents.rows, loaded.network.w_dim)
         return solve(problem, len(pixels), self.slots(), shape, optimizer, config.steps)
 
-    def preconditioner(
-        self, build: Build, latents: Latents, loaded: LoadedGenerator, perceptual: PerceptualNet
-    ) -> Preconditioner:
-        """The build's preconditioner for these networks and this space."""
-        config = self.config
-        space = [config.space, config.codes, config.compose_at if config.codes > 1 else -1]
-        key = digest_of([loaded.sha256, perceptual_digest(self.perceptual), *space])[:16]
-        path = build.root / ".cache" / f"preconditioner-{key}.safetensors"
-        return shared_preconditioner(path, loaded.network, perceptual, latents, self.device)
+    def preconditioner(self, build: Build, latents: Latents, loaded: LoadedGenerator) -> Preconditioner:
+        """The build's preconditioner for this generator and space; without one, all of it is measured here."""
+        found = present_preconditioner(build, self.config, loaded)
+        if found is None:
+            probes = probe(loaded.network, latents, range(PROBES), self.slots(), self.device)
+            found = make_preconditioner(loaded.network, latents, probes)
+            keep(build, self.config, loaded, found)
+        return Preconditioner(found.basis.to(self.device))
 
     def slots(self) -> int:
         """Images computed at once: --batch-size, or what fits."""

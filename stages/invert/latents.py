@@ -29,6 +29,11 @@ class Latents(Protocol):
         """Rows of theta."""
         ...
 
+    @property
+    def layers(self) -> list[tuple[int, ...]]:
+        """Which w's of w+ each row of theta sets; none for rows that are something else."""
+        ...
+
     def start(self, w: Tensor, seeds: list[int]) -> Tensor:
         """Theta [B, rows, w_dim] that renders about as w+ [B, num_ws, w_dim] does."""
         ...
@@ -53,6 +58,11 @@ class ExtendedW:
         """One for each layer."""
         return self.num_ws
 
+    @property
+    def layers(self) -> list[tuple[int, ...]]:
+        """Its own."""
+        return [(index,) for index in range(self.num_ws)]
+
     def start(self, w: Tensor, seeds: list[int]) -> Tensor:
         """W+ itself."""
         return w
@@ -72,6 +82,11 @@ class SharedW:
 
     num_ws: int
     rows: int = 1
+
+    @property
+    def layers(self) -> list[tuple[int, ...]]:
+        """All of them."""
+        return [tuple(range(self.num_ws))]
 
     def start(self, w: Tensor, seeds: list[int]) -> Tensor:
         """The mean over the layers."""
@@ -118,6 +133,15 @@ class ComposedCodes:
         """Rows of the codes, of the layers above, and of alpha."""
         weights = -(-self.count * self.channels // self.generator.w_dim)
         return self.count * self.own + self.above + weights
+
+    @property
+    def layers(self) -> list[tuple[int, ...]]:
+        """Those of each code, those above the composition, none for alpha."""
+        read = tuple(range(self.read))
+        code = [read] if self.shared else [(index,) for index in read]
+        above = [(self.read + index,) for index in range(self.above)]
+        rows = self.count * code + above
+        return rows + [()] * (self.rows - len(rows))
 
     def start(self, w: Tensor, seeds: list[int]) -> Tensor:
         """The first code is w, the others lie around it; alpha is 1 / N."""

@@ -66,7 +66,7 @@ class Projection:
         images = render_theta(self.generator.network, self.latents, theta)
         s = self.config.smoothing
         pixel = (((images - self.target.images).square() + s * s).sqrt() - s).mean(dim=(1, 2, 3))
-        distance = self.perceptual.distance(images, self.target)
+        distance = self.perceptual.distance(images, self.target, fast=True)
         return self.config.pixel_weight * pixel + self.config.feature_weight * distance
 
 
@@ -102,7 +102,7 @@ class Algorithm1(Projection):
         images = render(network, w, composition)  # line 3
         reconstruct = config.pixel_weight * (images - self.target.images).square().mean(dim=(1, 2, 3))
         reconstruct = reconstruct + config.feature_weight * squared_error(
-            self.perceptual.activations(images), self.target.activations
+            self.perceptual.activations(images, fast=True), self.target.activations
         )
         if config.mixing_weight == 0:
             return reconstruct
@@ -112,7 +112,7 @@ class Algorithm1(Projection):
             drawn = network.map(z, c)
         mixed_w = w.clone()  # line 6: [w_coarse, map(z)_fine]
         mixed_w[:, fine] = drawn[:, fine]
-        mixed = self.perceptual.activations(render(network, mixed_w, composition))
+        mixed = self.perceptual.activations(render(network, mixed_w, composition), fast=True)
         return reconstruct + config.mixing_weight * squared_error(mixed, self.target.activations)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stages.invert.preconditioner import Preconditioner
 
-HISTORY = 12  # pairs that L-BFGS remembers
+HISTORY = 100  # pairs that L-BFGS remembers: where a w has 512 numbers, all of them help
 FIRST_STEP = 0.06  # length of the first step, in preconditioned coordinates: it only feels for the curvature
 LOOKBACK = 5  # steps over which progress is judged
 BETAS = (0.65, 0.8)  # short memories: worth some dB at equal steps, once the coordinates are right
@@ -39,10 +39,11 @@ class Lbfgs:
         self.count = torch.zeros(slots, dtype=torch.int64, device=device)
         self.radius = torch.ones(slots, device=device)
         self.scale = torch.ones(slots, device=device)
-        self.s = torch.zeros(HISTORY, slots, rows * dim, device=device)
+        self.history = min(HISTORY, steps)
+        self.s = torch.zeros(self.history, slots, rows * dim, device=device)
         self.y = torch.zeros_like(self.s)
-        self.rho = torch.zeros(HISTORY, slots, device=device)  # 1 / (s.y); 0 marks a pair that does not count
-        self.newest = 0
+        self.rho = torch.zeros(self.history, slots, device=device)  # 1 / (s.y); 0 marks a pair that does not count
+        self.newest, self.filled = 0, 0
 
     def enter(self, slots: Tensor, theta: Tensor) -> None:
         """Forget what the slots held."""
@@ -83,7 +84,7 @@ class Lbfgs:
         change = gradient - self.gradient
         curvature = (self.move * change).sum(dim=1)
         good = usable & (curvature > 1e-10)
-        self.newest = (self.newest + 1) % HISTORY
+        self.newest, self.filled = (self.newest + 1) % self.history, min(self.filled + 1, self.history)
         self.s[self.newest] = torch.where(good[:, None], self.move, 0.0)
         self.y[self.newest] = torch.where(good[:, None], change, 0.0)
         self.rho[self.newest] = torch.where(good, 1 / curvature.clamp_min(1e-10), 0.0)
@@ -92,7 +93,7 @@ class Lbfgs:
 
     def direction(self) -> Tensor:
         """The two-loop recursion: minus the inverse Hessian's estimate times the gradient."""
-        order = [(self.newest - i) % HISTORY for i in range(HISTORY)]  # from the newest pair to the oldest
+        order = [(self.newest - i) % self.history for i in range(self.filled)]  # from the newest pair to the oldest
         q, weights = self.gradient, {}
         for i in order:
             weights[i] = self.rho[i] * (self.s[i] * q).sum(dim=1)

@@ -1,28 +1,30 @@
-"""Coordinates in which inversion is well conditioned, measured once for a generator and a perceptual net.
+"""Coordinates in which inversion is well conditioned, measured once for a generator from a few probes.
 
 Some directions of w change the picture thousands of times more than others. The mean Gauss-Newton matrix of each
-row of theta, M = E[JᵀJ] with J the derivative of pixels and perceptual features by that row, tells which: with
-theta = theta₀ + A u and A = Q (Λ + λ)^(-1/2) of M = Q Λ Qᵀ, all directions of u matter about alike. M comes from
-gradients of random projections of the output, E[(Jᵀv)(Jᵀv)ᵀ] = JᵀJ, at random w.
+row of theta, M = E[JᵀJ] with J the derivative of the pixels by that row, tells which: with theta = theta₀ + A u and
+A = Q (Λ + λ)^(-1/2) of M = Q Λ Qᵀ, all directions of u matter about alike.
+
+Gradients of random projections of the image give M, E[(Jᵀv)(Jᵀv)ᵀ] = JᵀJ, but for w of 512 numbers it would take
+thousands of them. Two things are known beforehand, however: w acts through affine maps to styles, s = B w + b, and
+a channel's style acts much like itself alone. So M is near Bᵀ D B, with D the mean squared gradients of the styles,
+for which a few dozen probes are enough; the mean of that and of what the probes say of M itself is what is used.
 """
 
-import math
-import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.generators import Generator
-from pipeline.perceptual import PerceptualNet
+from pipeline.generators.layered import LayeredGenerator
 from pipeline.seeds import torch_generator
 from stages.invert.latents import Latents, render_theta
 
-DAMPING = 1e-3  # λ as a share of the row's largest eigenvalue
-PROBES_PER_DIMENSION = 10
-BATCH_PIXELS = 64 * 32 * 32  # as many as fit a small memory: 64 images at 32x32, one from 256x256 on
+PROBES = 64
+SHRINKAGE = 0.5  # share of what is known beforehand
+DAMPING = 1e-4  # λ as a share of the row's largest eigenvalue
 
 
 @dataclass(frozen=True)
@@ -41,34 +43,114 @@ class Preconditioner:
         return torch.einsum("bld,lde->ble", gradient, self.basis).flatten(1)
 
 
-def measure_preconditioner(
-    generator: Generator, perceptual: PerceptualNet, latents: Latents, device: torch.device
-) -> Preconditioner:
-    """Estimate M from random probes at random, style-mixed w+."""
+@dataclass(frozen=True)
+class Probes:
+    """Gradients of random projections of images at random w+.
+
+    Attributes:
+        theta: by theta [K, rows, w_dim].
+        styles: by the outputs of each w's style maps, [K, C] each; N K rows where N codes are read.
+    """
+
+    theta: Tensor
+    styles: dict[str, Tensor]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them by name, on the CPU."""
+        return {"theta": self.theta.cpu().contiguous()} | {
+            f"styles.{name}": gradient.cpu().contiguous() for name, gradient in self.styles.items()
+        }
+
+
+def joined(parts: Sequence[dict[str, Tensor]]) -> Probes:
+    """The probes of all parts, each as `Probes.tensors` gives them."""
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    styles = {name.removeprefix("styles."): value for name, value in whole.items() if name.startswith("styles.")}
+    return Probes(whole["theta"], styles)
+
+
+def probe(
+    generator: LayeredGenerator, latents: Latents, numbers: Sequence[int], batch: int, device: torch.device
+) -> Probes:
+    """Take the probes of some numbers; each depends on its number alone."""
+    parts = []
+    for start in range(0, len(numbers), batch):
+        some = numbers[start : start + batch]
+        rngs = [torch_generator(0, "preconditioner", number) for number in some]
+        w = torch.cat([random_w(generator, 1, rng, device) for rng in rngs])
+        theta = latents.start(w, list(some)).detach().requires_grad_(True)
+        with torch.enable_grad(), watched_styles(generator) as styles:
+            images = render_theta(generator, latents, theta)
+        v = torch.stack([torch.randn(images.shape[1:], generator=rng) for rng in rngs]).to(device)
+        seen = [name for name, output in styles.items() if output.requires_grad]
+        projection = (images * v).sum() / images[0].numel() ** 0.5
+        gradients = torch.autograd.grad(projection, [theta, *(styles[name] for name in seen)])
+        parts.append(Probes(gradients[0], dict(zip(seen, gradients[1:], strict=True))).tensors())
+    return joined(parts)
+
+
+@contextmanager
+def watched_styles(generator: LayeredGenerator) -> Iterator[dict[str, Tensor]]:
+    """The outputs of all style maps, as they are computed inside."""
+    outputs: dict[str, Tensor] = {}
+
+    def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def keep(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            outputs[name] = output
+
+        return module.register_forward_hook(keep)
+
+    handles = [watch(name, module) for name, module in style_maps(generator).items()]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def style_maps(generator: LayeredGenerator) -> dict[str, nn.Module]:
+    """The style maps of all w's, called after the w and their number among its maps."""
+    found = enumerate(map(generator.styles, range(generator.num_ws)))
+    return {f"{index}.{i}": module for index, modules in found for i, module in enumerate(modules)}
+
+
+def measured_metric(generator: LayeredGenerator, latents: Latents, probes: Probes) -> Tensor:
+    """M of each row of theta, [rows, w_dim, w_dim], from what the probes say and what is known beforehand."""
+    known = known_metric(generator, probes)
+    gradients = probes.theta.double()
+    metric = torch.einsum("bld,ble->lde", gradients, gradients) / len(gradients)
+    identity = torch.eye(generator.w_dim, dtype=torch.float64)
+    for row, layers in enumerate(latents.layers):
+        prior = known[list(layers)].sum(dim=0) if layers else identity
+        prior = prior if prior.trace() > 0 else identity
+        prior = prior * (metric[row].trace() / prior.trace())
+        metric[row] = (1 - SHRINKAGE) * metric[row] + SHRINKAGE * prior
+    return metric
+
+
+def known_metric(generator: LayeredGenerator, probes: Probes) -> Tensor:
+    """Bᵀ D B of each w, [num_ws, w_dim, w_dim]; zero where a family names no style maps."""
     dim = generator.w_dim
-    batch = max(1, BATCH_PIXELS // generator.resolution**2)
-    metric = torch.zeros(latents.rows, dim, dim, device=device)
-    probes = 0
-    while probes < PROBES_PER_DIMENSION * dim:
-        rng = torch_generator(0, "preconditioner", probes)
-        w = random_w(generator, batch, rng, device)
-        theta = latents.start(w, list(range(probes, probes + batch))).requires_grad_(True)
-        images = render_theta(generator, latents, theta)
-        gradient = projected_gradient(images, perceptual, theta, rng)
-        metric += torch.einsum("bld,ble->lde", gradient, gradient)
-        probes += batch
-    eigenvalues, basis = torch.linalg.eigh(metric / probes)
+    known = torch.zeros(generator.num_ws, dim, dim, dtype=torch.float64)
+    for name, module in style_maps(generator).items():
+        if name not in probes.styles:
+            continue
+        with torch.no_grad():
+            points = torch.cat([torch.zeros(1, dim), torch.eye(dim)]).to(generator.device)
+            values = module(points).double().cpu()
+        slopes = values[1:] - values[0]  # Bᵀ, [w_dim, C]
+        known[int(name.partition(".")[0])] += (
+            slopes * probes.styles[name].double().square().mean(dim=0)
+        ) @ slopes.T
+    return known
+
+
+def make_preconditioner(generator: LayeredGenerator, latents: Latents, probes: Probes) -> Preconditioner:
+    """The coordinates that follow from probes."""
+    eigenvalues, basis = torch.linalg.eigh(measured_metric(generator, latents, probes))
     largest = eigenvalues.amax(dim=1, keepdim=True)
     scale = torch.where(largest > 0, (eigenvalues.clamp_min(0) + DAMPING * largest).rsqrt(), 0.0)
-    return Preconditioner(basis * scale[:, None, :])
-
-
-def projected_gradient(images: Tensor, perceptual: PerceptualNet, theta: Tensor, rng: torch.Generator) -> Tensor:
-    """Jᵀv, shaped as theta, for one random v over the pixels and perceptual features of each of its images."""
-    outputs = [images / math.sqrt(images[0].numel())]
-    outputs += [f / math.sqrt(f.shape[2] * f.shape[3]) for f in perceptual.weigh(perceptual.trunk(images))]
-    projections = [(o * torch.randn(o.shape, generator=rng).to(theta.device)).sum() for o in outputs]
-    return torch.autograd.grad(torch.stack(projections).sum(), theta)[0]
+    return Preconditioner((basis * scale[:, None, :]).float())
 
 
 def random_w(generator: Generator, count: int, rng: torch.Generator, device: torch.device) -> Tensor:
@@ -81,21 +163,3 @@ def random_w(generator: Generator, count: int, rng: torch.Generator, device: tor
     cut = torch.randint(0, generator.num_ws + 1, (count, 1, 1), generator=rng)
     layer = torch.arange(generator.num_ws)[None, :, None]
     return torch.where((layer < cut).to(device), one, two)
-
-
-def shared_preconditioner(
-    path: Path, generator: Generator, perceptual: PerceptualNet, latents: Latents, device: torch.device
-) -> Preconditioner:
-    """Read the preconditioner at `path`, or measure and write it; every process ends with the same bytes."""
-    if not path.is_file():
-        measured = measure_preconditioner(generator, perceptual, latents, device)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.write_bytes(save({"basis": measured.basis.cpu().contiguous()}))
-        try:
-            path.hardlink_to(partial)  # whoever comes first; the others read that
-        except FileExistsError:
-            pass
-        finally:
-            partial.unlink()
-    return Preconditioner(load_file(path)["basis"].to(device))

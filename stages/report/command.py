@@ -16,7 +16,10 @@ from pipeline.options import build_options
     "--per-set", type=click.IntRange(min=1), default=4, show_default=True, help="Variants shown of each set."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the choice of samples.")
-def command(dataset: str | None, build: str | None, samples: int, per_set: int, seed: int, as_json: bool) -> None:
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def command(
+    dataset: str | None, build: str | None, samples: int, per_set: int, seed: int, device: str, as_json: bool
+) -> None:
     """Write one self-contained HTML page that shows a build.
 
     \b
@@ -29,11 +32,10 @@ def command(dataset: str | None, build: str | None, samples: int, per_set: int, 
     from stages.report.page import overview, render_page
 
     target = resolve_build(dataset, build)
-    contents = gather(target, samples, per_set, seed)
+    contents = gather(target, samples, per_set, seed, device)
     write_bytes(target.report_path, render_page(contents).encode())
     picture = target.report_path.with_name("overview.png")
-    scale = max(1, 64 // contents.gallery[0].original.shape[0])
-    write_bytes(picture, encode_png(overview(contents.gallery, scale)))
+    write_bytes(picture, encode_png(overview(contents.gallery)))
     if as_json:
         click.echo(json.dumps({"page": str(target.report_path), "picture": str(picture)}))
     else:

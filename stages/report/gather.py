@@ -1,6 +1,7 @@
 """Collects from a build what the report shows."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,21 +10,26 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline import composition
+from pipeline.batches import render_slots
 from pipeline.build import Build
+from pipeline.devices import resolve_device
 from pipeline.errors import BuildError, SampleError
 from pipeline.generators import open_generator
-from pipeline.images import Pixels, to_uint8
+from pipeline.images import Pixels, shrunk, to_uint8
 from pipeline.latents import generator_of, read_composition
 from pipeline.ledger import details_of, recorded_rows
+from pipeline.memory import in_batches
+from pipeline.progress import Progress
 from pipeline.seeds import torch_generator
 from pipeline.store import open_group, read_attributes, read_rows, read_scattered
 
+LARGEST = 256  # pixels of a thumbnail's side
 METRICS = {"psnr": "PSNR, dB", "lpips": "perceptual distance", "l1": "mean |difference| (range 2)"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One sample: its original, its reconstruction, and variants by set."""
+    """One sample: its original, its reconstruction, and variants by set, all as thumbnails."""
 
     id: str
     class_name: str
@@ -53,7 +59,7 @@ class Contents:
     retried: int
 
 
-def gather(build: Build, count: int, per_set: int, seed: int) -> Contents:
+def gather(build: Build, count: int, per_set: int, seed: int, device: str = "auto") -> Contents:
     """Draw `count` samples for the gallery (those with variants first) and the best and worst inversions.
 
     Raises:
@@ -73,13 +79,17 @@ def gather(build: Build, count: int, per_set: int, seed: int) -> Contents:
     pool = preferred if len(preferred) else good
     order = torch.randperm(len(pool), generator=torch_generator(seed, "report")).numpy()
     by_psnr = good[np.argsort(metrics["psnr"])]
+    album, shown = Album(build, generator, samples, device), np.sort(pool[order[:count]])
+    with Progress("report", len(shown) + 2 * len(by_psnr[:count]), "samples") as progress:
+        gallery = album.rows(shown, per_set, progress)
+        best, worst = (album.rows(rows[:count], 0, progress) for rows in (by_psnr[::-1], by_psnr))
     return Contents(
         info=build.info(),
         samples=samples,
         metrics=metrics,
-        gallery=rows_of(build, generator, samples, np.sort(pool[order[:count]]), per_set),
-        best=rows_of(build, generator, samples, by_psnr[::-1][:count], 0),
-        worst=rows_of(build, generator, samples, by_psnr[:count], 0),
+        gallery=gallery,
+        best=best,
+        worst=worst,
         variant_sets=sets,
         retried=sum(details["retried"] for details in details_of(build, "invert")),
     )
@@ -94,55 +104,80 @@ def describe_set(build: Build, name: str) -> dict[str, Any]:
     return {**read_attributes(path), **counts}
 
 
-def rows_of(
-    build: Build, generator: str, samples: pd.DataFrame, rows: NDArray[np.int64], per_set: int
-) -> list[Row]:
-    """Load and render some samples; one whose original cannot be read any more shows its reconstruction alone."""
-    latents: Any = open_group(build.latents_path)
-    psnr = latents["psnr"][:]
-    table = []
-    for row in rows:
-        sample = samples.iloc[row]
-        reconstruction = render(build, generator, latents["w"][row][None], np.array([row]))[0]
-        try:
-            original = build.reader.load(sample["source"]).pixels
-        except SampleError:
-            original = np.full_like(reconstruction, 255)
-        variants = {
-            name: variants_of(build, generator, name, int(row), per_set)
-            for name in build.variant_names()
-            if per_set
-        }
-        class_name = str(build.reader.classes[sample["label"]])
-        table.append(
-            Row(
-                sample["id"],
-                class_name,
-                sample["split"],
-                float(psnr[row]),
-                original,
-                reconstruction,
-                variants,
+@dataclass(frozen=True)
+class Album:
+    """Loads and renders what is shown, as thumbnails; what is stored anyway is not rendered."""
+
+    build: Build
+    generator: str
+    samples: pd.DataFrame
+    device: str
+
+    @cached_property
+    def sets(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """Source and validity of every variant, by set."""
+        return {
+            name: read_rows(
+                self.build.variants_path(name), ("source", "valid"), 0, recorded_rows(self.build, f"augment/{name}")
             )
-        )
-    return table
+            for name in self.build.variant_names()
+        }
 
+    def rows(self, rows: NDArray[np.int64], per_set: int, progress: Progress) -> list[Row]:
+        """Some samples; one whose original cannot be read any more shows its reconstruction alone."""
+        psnr: Any = open_group(self.build.latents_path)["psnr"]
+        found = []
+        for row in rows:
+            sample = self.samples.iloc[row]
+            reconstruction = self.reconstruction(int(row))
+            try:
+                original = shrunk(self.build.reader.load(sample["source"]).pixels, LARGEST)
+            except SampleError:
+                original = np.full_like(reconstruction, 255)
+            variants = {name: self.variants(name, int(row), per_set) for name in self.sets if per_set}
+            class_name = str(self.build.reader.classes[sample["label"]])
+            found.append(
+                Row(
+                    sample["id"],
+                    class_name,
+                    sample["split"],
+                    float(psnr[int(row)]),
+                    original,
+                    reconstruction,
+                    variants,
+                )
+            )
+            progress.advance(1)
+        return found
 
-def variants_of(build: Build, generator: str, name: str, row: int, count: int) -> list[Pixels]:
-    """Render the first variants of a sample."""
-    path = build.variants_path(name)
-    columns = read_rows(path, ("source", "valid"), 0, recorded_rows(build, f"augment/{name}"))
-    places = np.flatnonzero((columns["source"] == row) & (columns["valid"] == 1))[:count]
-    if len(places) == 0:
-        return []
-    if "image" in open_group(path):  # pixels that no w+ renders
-        return list(read_scattered(path, ["image"], places)["image"])
-    return list(render(build, generator, read_scattered(path, ["w"], places)["w"], columns["source"][places]))
+    def reconstruction(self, row: int) -> Pixels:
+        """The rendering of a sample's w+."""
+        path, rows = self.build.latents_path, np.array([row])
+        if "image" in open_group(path):
+            return shrunk(read_scattered(path, ["image"], rows)["image"][0], LARGEST)
+        return self.render(read_scattered(path, ["w"], rows)["w"], rows)[0]
 
+    def variants(self, name: str, row: int, count: int) -> list[Pixels]:
+        """The first variants of a sample."""
+        path, columns = self.build.variants_path(name), self.sets[name]
+        places = np.flatnonzero((columns["source"] == row) & (columns["valid"] == 1))[:count]
+        if len(places) == 0:
+            return []
+        if "image" in open_group(path):  # pixels that no w+ renders
+            return [shrunk(pixels, LARGEST) for pixels in read_scattered(path, ["image"], places)["image"]]
+        return self.render(read_scattered(path, ["w"], places)["w"], columns["source"][places])
 
-def render(build: Build, generator: str, w: NDArray[np.float32], rows: NDArray[np.int64]) -> Pixels:
-    """Render w+ [B, num_ws, w_dim] of samples, with their codes, as uint8 [B, H, W, 3]."""
-    network = open_generator(generator).network
-    with torch.inference_mode():
-        codes = read_composition(build, rows)
-        return to_uint8(composition.render(network, torch.from_numpy(np.asarray(w)), codes))
+    def render(self, w: NDArray[np.float32], rows: NDArray[np.int64]) -> list[Pixels]:
+        """Render w+ [B, num_ws, w_dim] of samples, with their codes, as B thumbnails."""
+        device = resolve_device(self.device)
+        network = open_generator(self.generator, device.type).network
+        codes = read_composition(self.build, rows, device)
+
+        def rendered(some: slice) -> list[Pixels]:
+            mine = None if codes is None else codes.rows(torch.arange(len(w))[some].to(device))
+            with torch.inference_mode():
+                images = composition.render(network, torch.from_numpy(w[some]).to(device), mine)
+            return [shrunk(pixels, LARGEST) for pixels in to_uint8(images)]
+
+        parts = in_batches(len(w), render_slots(None, self.generator, device), rendered)
+        return [pixels for part in parts for pixels in part]

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.images import Pixels, encode_png, grid
+from pipeline.images import EXACT, Pixels, encode_small, grid, shrunk
 from stages.report.gather import METRICS, Contents, Row
 
 GAP, HEADING = 4, 16  # pixels
+SMALLEST, LARGEST_CELL = 64, 128  # pixels of an image's side in the overview
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
@@ -23,7 +24,7 @@ def render_page(contents: Contents) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["png"] = data_uri
+    environment.filters["picture"] = data_uri
     samples, psnr = contents.samples, contents.metrics["psnr"]
     failed = samples[samples["status"] == "failed"]
     size = contents.gallery[0].original.shape[0]
@@ -44,13 +45,15 @@ def render_page(contents: Contents) -> str:
         variant_sets=contents.variant_sets,
         failures=[(row["id"], row["source"], row["error"]) for _, row in failed.head(100).iterrows()],
         more_failures=max(0, len(failed) - 100),
-        shown=max(64, min(size, 256)),
+        shown=max(64, size),
+        exact=size <= EXACT,
     )
 
 
 def data_uri(pixels: Pixels) -> str:
-    """Pixels uint8 [H, W, 3] as a PNG inside the page."""
-    return "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode()
+    """Pixels uint8 [H, W, 3] as a picture inside the page."""
+    kind, data = encode_small(pixels)
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def histogram(values: NDArray[Any], label: str) -> str:
@@ -69,8 +72,9 @@ def histogram(values: NDArray[Any], label: str) -> str:
     return buffer.getvalue().partition("<svg")[1] + buffer.getvalue().partition("<svg")[2]
 
 
-def overview(rows: list[Row], scale: int) -> Pixels:
+def overview(rows: list[Row]) -> Pixels:
     """A picture: one sample a line, its original, its reconstruction and its variants, under their sets' names."""
+    scale = max(1, SMALLEST // rows[0].original.shape[0])
     blank = np.full_like(rows[0].original, 255)
     sets = {name: max(len(row.variants.get(name, [])) for row in rows) for row in rows for name in row.variants}
     columns = {"original": 1, "G(w)": 1, **sets}
@@ -80,7 +84,7 @@ def overview(rows: list[Row], scale: int) -> Pixels:
         for name, count in sets.items():
             images = row.variants.get(name, [])
             cells += [*images, *[blank] * (count - len(images))]
-    large = np.stack(cells).repeat(scale, axis=1).repeat(scale, axis=2)
+    large = np.stack([shrunk(cell, LARGEST_CELL) for cell in cells]).repeat(scale, axis=1).repeat(scale, axis=2)
     sheet = grid(large, columns=sum(columns.values()), gap=GAP)
     return np.concatenate([headings(columns, large.shape[2], sheet.shape[1]), sheet])
 

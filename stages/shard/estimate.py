@@ -15,6 +15,7 @@ from pipeline.images import encode_png
 from pipeline.shards import shard_formats
 from pipeline.stage import Chunk
 from stages.shard.items import BASE
+from stages.shard.rendering import TOGETHER
 from stages.shard.stage import Shard
 
 PROBED = 8  # images encoded to learn how large a PNG is
@@ -47,7 +48,7 @@ def estimate(build: Build, stage: Shard, found: Capacity, chunks: Sequence[Chunk
         tasks=len(chunks),
         workers=workers,
         elapsed=elapsed_hours(hours, len(chunks), workers),
-        memory=found.rendering + max(map(len, chunks), default=0) * (sum(image) * (1 + config.originals) + code),
+        memory=found.rendering + TOGETHER * (sum(image) * (1 + config.originals) + code),
     )
 
 

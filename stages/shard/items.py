@@ -16,7 +16,7 @@ from pipeline.shards.base import Layout
 from pipeline.store import read_attributes, read_rows
 from stages.shard.config import ShardConfig
 
-HELD_BYTES = 2**30  # pixels of a shard, which is held whole while it is written in several formats
+SHARD_BYTES = 2**30  # pixels of a shard: a task, and a file that is still easy to move
 BASE = -1  # stands for "the sample itself" where variant sets have their number
 
 
@@ -69,8 +69,8 @@ def plan_shards(
 
 
 def most_samples(resolution: int) -> int:
-    """Samples of a shard whose pixels a worker can hold."""
-    return max(1, HELD_BYTES // (3 * resolution**2))
+    """Samples of a shard by their pixels."""
+    return max(1, SHARD_BYTES // (3 * resolution**2))
 
 
 def shuffled(items: Items, config: ShardConfig, most: int) -> Iterator[tuple[str, int, int, NDArray[np.int64]]]:

@@ -1,7 +1,6 @@
 """The stage: latents and variants in, one shard of every format out."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +16,7 @@ from pipeline.generators import open_generator
 from pipeline.ledger import Record, data_digests
 from pipeline.outputs import Output, file_output
 from pipeline.shards import shard_formats
-from pipeline.shards.base import ShardFile, ShardInfo, ShardSample
+from pipeline.shards.base import ShardFile, ShardInfo, write_shard
 from pipeline.shards.card import dataset_card
 from pipeline.shards.croissant import croissant
 from pipeline.shards.manifest import write_manifest
@@ -133,14 +132,10 @@ class Shard:
             build, self.config, self.variants, self.generator, self.device, self.batch_size, self.state(build),
             info.soft_labels,
         )  # fmt: skip
-        samples: Iterable[ShardSample] = renderer.samples(plan)
-        outputs = []
+        files = {path: shard_formats(name)[name] for name, path in paths.items()}
         with telling_what_fits(self.generator, None, resolve_device(self.device)):
-            if len(paths) > 1:
-                samples = list(samples)
-            for name, path in paths.items():
-                shard_formats(name)[name].write(path, samples, len(chunk), info)
-                outputs.append(file_output(build.root, path, len(chunk)))
+            write_shard(files, renderer.samples(plan), len(chunk), info)
+        outputs = [file_output(build.root, path, len(chunk)) for path in files]
         return ChunkResult(
             outputs, details={"split": plan.split, "layout": plan.layout, "kinds": dict(renderer.kinds)}
         )

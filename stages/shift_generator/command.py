@@ -117,7 +117,7 @@ def command(
         path = write_shifted(folder, trainer.generator, loaded, frozen, manifest.name, config)
         summary: dict[str, Any] = {"generator": str(path), "encoder": str(folder / "encoder.toml")}
         for split in target.samples("split")["split"].unique():
-            held = torch.from_numpy(load_split(target, split)[0][:MEASURED])
+            held = torch.from_numpy(load_split(target, split, MEASURED)[0])
             summary[f"psnr_{split}_before"] = round(trainer.quality(loaded.network, held), 2)
             summary[f"psnr_{split}"] = round(trainer.quality(trainer.generator, held), 2)
         summary["edits_alike"] = round(trainer.edits_alike(), 3)

@@ -52,6 +52,7 @@ def write_shifted(
         "passes": encoder.passes,
         "command": command,
     }
+    shifted |= {"family": encoder.manifest.family, "settings": encoder.manifest.settings}
     for name, content in (("encoder", shifted), ("generator", generator)):
         write_bytes(folder / f"{name}.toml", tomli_w.dumps(content).encode())
     return folder / "generator.toml"

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.batches import rendered_slots_of
 from pipeline.devices import channels_last
 from pipeline.encoders import LoadedEncoder, encode
 from pipeline.generators.layered import LayeredGenerator
@@ -94,7 +95,7 @@ class Trainer:
     def quality(self, generator: LayeredGenerator, images: Tensor) -> float:
         """Mean PSNR in dB of what the encoder's codes render as, on images uint8 [N, H, W, 3]."""
         total = 0.0
-        for batch in images.split(64):
+        for batch in images.split(rendered_slots_of(generator, self.device)):
             real = to_float(batch.numpy()).to(self.device)
             w = encode(self.encoder.network, generator, real, self.encoder.passes)
             total += float(psnr(generator.synthesize(w), real).sum())
@@ -109,5 +110,11 @@ class Trainer:
         rng = torch_generator(self.config.seed, "edits")
         w, other = self.random_w(EDITS, rng), self.random_w(EDITS, rng)
         edit = 0.3 * (other - w)
-        one, two = ((g.synthesize(w + edit) - g.synthesize(w)).flatten(1) for g in (self.before, self.generator))
-        return float(F.cosine_similarity(one, two).mean())
+        alike = []
+        for rows in torch.arange(EDITS).split(rendered_slots_of(self.before, self.device)):
+            one, two = (
+                (g.synthesize(w[rows] + edit[rows]) - g.synthesize(w[rows])).flatten(1)
+                for g in (self.before, self.generator)
+            )
+            alike.append(F.cosine_similarity(one, two))
+        return float(torch.cat(alike).mean())

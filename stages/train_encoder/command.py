@@ -114,6 +114,6 @@ def command(
         path = write_encoder(folder, trainer.ema, dataset, loaded.sha256, config, init)
         summary: dict[str, Any] = {"encoder": str(path)}
         for split in target.samples("split")["split"].unique():
-            held = torch.from_numpy(load_split(target, split)[0][:MEASURED])
+            held = torch.from_numpy(load_split(target, split, MEASURED)[0])
             summary[f"psnr_{split}"] = [round(value, 2) for value in trainer.measure(held)]
     return show_summary(summary, as_json)

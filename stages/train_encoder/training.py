@@ -8,10 +8,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from pipeline.batches import rendered_slots_of
 from pipeline.devices import channels_last
 from pipeline.encoders import passes_of
 from pipeline.encoders.network import Encoder, default_channels
-from pipeline.generators import Generator
+from pipeline.generators.layered import LayeredGenerator
 from pipeline.images import psnr, to_float
 from pipeline.perceptual import PerceptualNet
 from pipeline.seeds import seed_of, torch_generator
@@ -28,7 +29,7 @@ class Trainer:
     def __init__(
         self,
         config: TrainEncoderConfig,
-        generator: Generator,
+        generator: LayeredGenerator,
         perceptual: PerceptualNet,
         device: torch.device,
         init: Encoder | None = None,
@@ -130,7 +131,7 @@ class Trainer:
     def measure(self, images: Tensor) -> list[float]:
         """Mean PSNR in dB after each pass of the averaged encoder, on images uint8 [N, H, W, 3]."""
         sums = [0.0] * self.config.passes
-        for batch in images.split(64):
+        for batch in images.split(rendered_slots_of(self.generator, self.device)):
             real = to_float(batch.numpy()).to(self.device)
             for number, w in enumerate(passes_of(self.ema, self.generator, real, self.config.passes)):
                 sums[number] += float(psnr(self.generator.synthesize(w), real).sum())

@@ -12,16 +12,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.batches import rendered_slots_of
 from pipeline.classifiers.base import classify
 from pipeline.classifiers.judge import train_classifier
 from pipeline.classifiers.vgg5 import TruncatedVGG
-from pipeline.generators import Generator
+from pipeline.generators.layered import LayeredGenerator
 from pipeline.images import to_float
 from pipeline.seeds import torch_generator
 
 MOST = 10_000  # images that the judge learns from, and as many generated ones that it judges
 LARGEST = 64  # pixels of their sides
-BATCH = 128
+BATCH = 128  # images at once
+MOST_PIXELS = BATCH * 128**2  # of such images
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Judge:
         rows = torch.arange(len(pixels))
         if len(pixels) > MOST:
             rows = torch.randperm(len(pixels), generator=torch_generator(seed, "judged"))[:MOST]
-        images = torch.cat([shrunk(to_float(pixels[part].numpy()).to(device)) for part in rows.split(BATCH)])
+        at_once = max(1, min(BATCH, MOST_PIXELS // pixels.shape[1] ** 2))
+        images = torch.cat([shrunk(to_float(pixels[part].numpy()).to(device)) for part in rows.split(at_once)])
         self.model: TruncatedVGG = train_classifier(
             images, labels[rows].to(device), num_classes, epochs=epochs, seed=seed, free_colours=True
         )
@@ -69,13 +72,13 @@ class Judge:
         return torch.cat([self.model.features(batch) for batch in images.split(256)])
 
     @torch.inference_mode()
-    def measure(self, generator: Generator) -> Quality:
+    def measure(self, generator: LayeredGenerator) -> Quality:
         """Judge images of z drawn from the seed."""
         z = torch.randn(self.count, generator.z_dim, generator=torch_generator(self.seed, "judge z"))
         images = torch.cat(
             [
                 shrunk(generator.synthesize(generator.map(batch.to(self.device))).clamp(-1, 1))
-                for batch in z.split(BATCH)
+                for batch in z.split(min(BATCH, rendered_slots_of(generator, self.device)))
             ]
         )
         probabilities = classify(self.model, images)

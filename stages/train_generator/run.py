@@ -6,15 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save
 from torch import Tensor
 
+from pipeline.batches import rendered_slots_of
 from pipeline.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.config import changed_options
 from pipeline.files import atomic_write, sha256_file, write_bytes
-from pipeline.images import grid, to_uint8
+from pipeline.images import grid, shrunk, to_uint8
 from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import Judge
@@ -22,6 +24,8 @@ from stages.train_generator.start import Start
 from stages.train_generator.training import Trainer
 
 CHECKPOINT = "checkpoint.safetensors"
+SHOWN, FEW = 128, 32  # samples in a grid; of large images
+LARGEST = 128  # pixels of their sides there
 
 
 def train(
@@ -75,11 +79,17 @@ def save_generator(trainer: Trainer, path: Path) -> None:
 
 @torch.inference_mode()
 def write_grid(trainer: Trainer, path: Path) -> None:
-    """Write the same 128 samples of the averaged generator as a PNG."""
-    z = torch.randn(128, trainer.G_ema.z_dim, generator=torch_generator(trainer.config.seed, "grid"))
-    images = trainer.G_ema.synthesize(trainer.G_ema.map(z.to(trainer.device)))
+    """Write the same samples of the averaged generator as a PNG, as thumbnails where they are large."""
+    network = trainer.G_ema
+    count = SHOWN if network.resolution <= LARGEST else FEW
+    z = torch.randn(count, network.z_dim, generator=torch_generator(trainer.config.seed, "grid"))
+    cells = [
+        shrunk(pixels, LARGEST)
+        for part in z.split(rendered_slots_of(network, trainer.device))
+        for pixels in to_uint8(network.synthesize(network.map(part.to(trainer.device))))
+    ]
     with atomic_write(path) as file:
-        Image.fromarray(grid(to_uint8(images), columns=16)).save(file, format="PNG")
+        Image.fromarray(grid(np.stack(cells), columns=max(8, count // 8))).save(file, format="PNG")
 
 
 def write_manifest(

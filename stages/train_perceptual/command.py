@@ -27,6 +27,7 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
     from pathlib import Path
 
     import tomli_w
+    import torch
     from safetensors.torch import save
 
     from pipeline.build import BUILDS, create_build
@@ -34,7 +35,6 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
     from pipeline.datasets.loading import load_split
     from pipeline.devices import use_one_thread
     from pipeline.files import sha256_file, write_bytes
-    from pipeline.images import to_float
     from pipeline.progress import Progress
     from stages.train_perceptual.training import accuracy, train, untrained_net
 
@@ -42,12 +42,13 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
     target = create_build(Path(build) if build else BUILDS / Path(dataset).stem, dataset)
     folder = target.root / "perceptual"
     with target.lock():
-        images = to_float(load_split(target, "train")[0])
-        held_out, images = images[::10], images[[i for i in range(len(images)) if i % 10]]
+        images = torch.from_numpy(load_split(target, "train")[0])
+        rows = torch.arange(len(images))
+        held_out, shown = rows[::10], rows[rows % 10 != 0]
         with Progress("train-perceptual", config.steps, "steps") as progress:
-            net = train(config, images, lambda step, loss: progress.advance(1, f"loss {loss:.3f}"))
-        right = accuracy(net, held_out, config.seed)
-        untrained = accuracy(untrained_net(config.seed), held_out, config.seed)
+            net = train(config, images, shown, lambda step, loss: progress.advance(1, f"loss {loss:.3f}"))
+        right = accuracy(net, images, held_out, config.seed)
+        untrained = accuracy(untrained_net(config.seed), images, held_out, config.seed)
         weights = folder / "perceptual.safetensors"
         write_bytes(weights, save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}))
         content = {

@@ -11,14 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.devices import channels_last
+from pipeline.images import to_float
 from pipeline.perceptual.small import SmallPerceptual
 from pipeline.seeds import torch_generator
 from stages.train_perceptual.config import TrainPerceptualConfig
 from stages.train_perceptual.distortions import DISTORTIONS
 
 
-def train(config: TrainPerceptualConfig, images: Tensor, on_step: Callable[[int, float], None]) -> SmallPerceptual:
-    """Train on images [N, 3, H, W] in [-1, 1]; no labels are used."""
+def train(
+    config: TrainPerceptualConfig, images: Tensor, rows: Tensor, on_step: Callable[[int, float], None]
+) -> SmallPerceptual:
+    """Train on some rows of images uint8 [N, H, W, 3]; no labels are used."""
     net = untrained_net(config.seed)
     # Weights stay non-negative as exponentials; `sharpness` scales a ratio of distances to a logit.
     logs = [torch.zeros_like(net.get_buffer(f"lin{i}"), requires_grad=True) for i in range(net.num_layers)]
@@ -27,7 +30,7 @@ def train(config: TrainPerceptualConfig, images: Tensor, on_step: Callable[[int,
     for step in range(config.steps):
         optimizer.param_groups[0]["lr"] = config.learning_rate * (1 - step / config.steps)
         set_weights(net, logs)
-        reference, near, far = draw_triplets(images, config.train_batch, config.seed, step)
+        reference, near, far = draw_triplets(images, rows, config.train_batch, config.seed, step)
         loss = choice_loss(net, reference, near, far, sharpness)
         optimizer.zero_grad()
         loss.backward()
@@ -69,26 +72,29 @@ def distances(net: SmallPerceptual, reference: Tensor, near: Tensor, far: Tensor
     return pair[0], pair[1]
 
 
-def draw_triplets(images: Tensor, count: int, seed: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Originals, and for each a nearer and a further image, all [count, 3, H, W]."""
+def draw_triplets(images: Tensor, rows: Tensor, count: int, seed: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Originals among some rows of images uint8 [N, H, W, 3], and for each a nearer and a further image.
+
+    All are [count, 3, H, W] in [-1, 1].
+    """
     rng = torch_generator(seed, "train-perceptual", step)
-    reference = images[torch.randint(len(images), (count,), generator=rng)]
+    reference = to_float(images[rows[torch.randint(len(rows), (count,), generator=rng)]])
     distortion = DISTORTIONS[int(torch.randint(len(DISTORTIONS), (), generator=rng))]
     weak, strong = torch.rand(2, count, generator=rng).sort(dim=0).values
     near, far = distortion(reference, weak, rng), distortion(reference, strong, rng)
     if step % 2:
-        others = images[torch.randint(len(images), (count // 2,), generator=rng)]
+        others = to_float(images[rows[torch.randint(len(rows), (count // 2,), generator=rng)]])
         near[: count // 2] = distortion(reference, weak.clamp_max(0.5), rng)[: count // 2]
         far = torch.cat([others, far[count // 2 :]])
     return reference, near.clamp(-1, 1), far.clamp(-1, 1)
 
 
 @torch.inference_mode()
-def accuracy(net: SmallPerceptual, images: Tensor, seed: int, batches: int = 40) -> float:
-    """Share of held-out choices that come out right, on images [N, 3, H, W] in [-1, 1]."""
+def accuracy(net: SmallPerceptual, images: Tensor, rows: Tensor, seed: int, batches: int = 40) -> float:
+    """Share of held-out choices that come out right, on some rows of images uint8 [N, H, W, 3]."""
     right = total = 0
     for step in range(batches):
-        to_near, to_far = distances(net, *draw_triplets(images, 64, seed + 1, step))
+        to_near, to_far = distances(net, *draw_triplets(images, rows, 64, seed + 1, step))
         right += int((to_far > to_near).sum())
         total += len(to_near)
     return right / total

@@ -1,6 +1,7 @@
 """`make bench`: measure, print a table, write benchmarks.json (name -> ratio, quality, settings).
 
-Names may be given: `python -m tests.benchmarks memory_growth`. What is not measured keeps its old entry.
+Names may be given: `python -m tests.benchmarks memory_growth`. What is not measured keeps its old entry. Those at
+256x256 and 1024x1024 take an hour and run only where they are named: `python -m tests.benchmarks invert_256`.
 """
 
 import json
@@ -19,6 +20,7 @@ from tests.benchmarks.inversion import (
     bench_invert_vs_reference_100,
     bench_invert_vs_reference_final,
 )
+from tests.benchmarks.large import bench_invert_256, bench_invert_256_few, bench_invert_1024
 from tests.benchmarks.parts import (
     bench_allocator,
     bench_batch,
@@ -47,6 +49,7 @@ BENCHMARKS = (
     bench_store,
     bench_reading,
 )
+LARGE = (bench_invert_256, bench_invert_256_few, bench_invert_1024)  # an hour: only where they are named
 RESULTS = Path("benchmarks.json")
 
 
@@ -55,14 +58,14 @@ def main() -> None:
     use_one_thread()
     torch.manual_seed(0)
     wanted = sys.argv[1:]
-    known = {bench.__name__.removeprefix("bench_"): bench for bench in BENCHMARKS}
+    known = {bench.__name__.removeprefix("bench_"): bench for bench in BENCHMARKS + LARGE}
     if unknown := set(wanted) - set(known):
         sys.exit(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     found = json.loads(RESULTS.read_text()) if wanted and RESULTS.is_file() else {}
     machine = {"machine": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__}
     print(f"{'name':<27}{'ratio':>8}  ours | other (one thread)")
     for name, bench in known.items():
-        if wanted and name not in wanted:
+        if name not in wanted and (wanted or bench in LARGE):
             continue
         measured = bench()
         content = asdict(measured)

@@ -37,7 +37,7 @@ def scene() -> tuple[Build, list[str], np.ndarray]:
 def alone() -> list[Point]:
     """The reference, one image at a time."""
     net = load_perceptual("color-digits")
-    return reference_alone(open_generator("color-digits"), net, to_float(scene()[2][:COMPARED]))
+    return reference_alone(open_generator("color-digits").network, net, to_float(scene()[2][:COMPARED]))
 
 
 @lru_cache(maxsize=1)
@@ -95,7 +95,7 @@ def bench_invert_vs_big_batch() -> Measured:
     """Against the published schedule as one batch of as many images, judged on all of them."""
     _, _, pixels = scene()
     images = to_float(pixels)
-    reference = reference_curve(open_generator("color-digits"), load_perceptual("color-digits"), images)
+    reference = reference_curve(open_generator("color-digits").network, load_perceptual("color-digits"), images)
     draw_curves(reference)
     return compared("invert_vs_big_batch", reference[-1], f"as a batch of {COUNT}")
 

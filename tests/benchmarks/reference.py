@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.generators import LoadedGenerator
+from pipeline.generators import Generator
 from pipeline.images import psnr
 from pipeline.perceptual import PerceptualNet
 from pipeline.seeds import torch_generator
@@ -28,15 +28,27 @@ class Point:
     """Where a projector is after so many steps.
 
     Attributes:
-        seconds: for an image.
+        seconds: of one core, for an image.
         psnr: mean over the images, in dB.
         distance: mean perceptual distance.
+        loss: mean of what is minimised: that, and twice the mean absolute difference of pixels.
     """
 
     steps: int
     seconds: float
     psnr: float
     distance: float
+    loss: float = math.nan
+
+
+def judged(network: Generator, net: PerceptualNet, w: Tensor, images: Tensor) -> tuple[float, float, float]:
+    """Mean PSNR, perceptual distance and loss of what w+ renders, beside images [B, 3, H, W]."""
+    with torch.no_grad():
+        rendered, target = network.synthesize(w), net.target(images)
+        distance = net.distance(rendered, target)
+        loss = distance + 2 * (rendered - images).abs().mean(dim=(1, 2, 3))
+        found = psnr(rendered, images), distance, loss
+    return tuple(float(values.mean()) for values in found)  # type: ignore[return-value]
 
 
 def schedule(t: float) -> float:
@@ -45,9 +57,11 @@ def schedule(t: float) -> float:
     return RATE * down * min(1.0, t / RAMP_UP)
 
 
-def reference_curve(generator: LoadedGenerator, net: PerceptualNet, images: Tensor) -> list[Point]:
-    """Project images [B, 3, H, W] together; the time is that of the batch shared among its images."""
-    network = generator.network
+def reference_curve(network: Generator, net: PerceptualNet, images: Tensor, steps: int = STEPS) -> list[Point]:
+    """Project images [B, 3, H, W] together; the time is that of the batch shared among its images.
+
+    With other `steps` the whole schedule is that much shorter or longer.
+    """
     rng = torch_generator(0, "reference")
     with torch.no_grad():
         drawn = network.map(torch.randn(10_000, network.z_dim, generator=rng))[:, 0]
@@ -57,9 +71,9 @@ def reference_curve(generator: LoadedGenerator, net: PerceptualNet, images: Tens
     optimizer = torch.optim.Adam([w], lr=RATE)
     target = net.target(images)
     spent, points = 0.0, []
-    for step in range(STEPS):
-        began = time.perf_counter()
-        t = step / STEPS
+    for step in range(steps):
+        began = time.process_time()
+        t = step / steps
         optimizer.param_groups[0]["lr"] = schedule(t)
         strength = deviation * NOISE * max(0.0, 1 - t / NOISE_RAMP) ** 2
         rendered = network.synthesize(w + strength * torch.randn(w.shape, generator=rng))
@@ -67,22 +81,22 @@ def reference_curve(generator: LoadedGenerator, net: PerceptualNet, images: Tens
         optimizer.zero_grad()
         loss.sum().backward()
         optimizer.step()
-        spent += time.perf_counter() - began
-        if step + 1 in CHECKPOINTS:
-            with torch.no_grad():
-                rendered = network.synthesize(w)
-                found = psnr(rendered, images).mean(), net.distance(rendered, target).mean()
-            points.append(Point(step + 1, spent / len(images), float(found[0]), float(found[1])))
+        spent += time.process_time() - began
+        if step + 1 in CHECKPOINTS or step + 1 == steps:
+            points.append(Point(step + 1, spent / len(images), *judged(network, net, w.detach(), images)))
     return points
 
 
-def reference_alone(generator: LoadedGenerator, net: PerceptualNet, images: Tensor) -> list[Point]:
+def reference_alone(network: Generator, net: PerceptualNet, images: Tensor) -> list[Point]:
     """Project images one after another, as the reference code does; the mean over them."""
-    curves = [reference_curve(generator, net, images[i : i + 1]) for i in range(len(images))]
+    curves = [reference_curve(network, net, images[i : i + 1]) for i in range(len(images))]
     return [
         Point(
             points[0].steps,
-            *(sum(getattr(p, name) for p in points) / len(points) for name in ("seconds", "psnr", "distance")),
+            *(
+                sum(getattr(p, name) for p in points) / len(points)
+                for name in ("seconds", "psnr", "distance", "loss")
+            ),
         )
         for points in zip(*curves, strict=True)
     ]

@@ -51,7 +51,7 @@ def test_datasets_lists_what_is_present(tmp_path: Path) -> None:
     [
         (["invert", "--dataset", "color-digit"], "did you mean color-digits"),
         (["invert", "--dataset", "missing.toml"], "no manifest at"),
-        (["invert", "--dataset", "color-digits", "--steps", "0"], "--steps 0: must be at least 1"),
+        (["invert", "--dataset", "color-digits", "--steps", "-1"], "--steps -1: must be at least 0"),
         (["invert", "--dataset", "color-digits", "--learning-rate", "nan"], "--learning-rate nan: must be"),
         (["invert", "--dataset", "color-digits", "--device", "cuda"], "no CUDA device"),
         (["invert", "--dataset", "color-digits", "--perceptual", "vgg16"], "download https://"),

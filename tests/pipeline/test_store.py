@@ -56,14 +56,18 @@ def test_any_order_of_whole_tasks_reads_back(
 
 
 @settings(max_examples=25)
-@given(rows=st.lists(st.integers(0, 199), max_size=30), block=st.integers(1, 250), dense=st.integers(1, 20))
+@given(
+    rows=st.lists(st.integers(0, 199), max_size=30), block=st.integers(1, 250), dense=st.integers(1, 20),
+    most=st.sampled_from([0, 2**20]),
+)  # fmt: skip
 def test_scattered_rows_are_read_in_the_order_asked_for(
-    scattered: tuple[Path, dict[str, np.ndarray]], rows: list[int], block: int, dense: int
+    scattered: tuple[Path, dict[str, np.ndarray]], rows: list[int], block: int, dense: int, most: int
 ) -> None:
     path, values = scattered
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.store.BLOCK_ROWS", block)
         patch.setattr("pipeline.store.DENSE", dense)
+        patch.setattr("pipeline.store.DENSE_BYTES", most)
         found = read_scattered(path, ["w", "psnr"], np.array(rows, dtype=np.int64))
     for name, array in found.items():
         assert array.dtype == np.float32

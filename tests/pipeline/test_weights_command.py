@@ -71,7 +71,7 @@ def test_check_of_what_is_not_imported() -> None:
     [
         (["check", "nothing-like-it"], "no generator named"),
         (["import", "nowhere.pkl", "--as", "mine"], "no file at nowhere.pkl"),
-        (["import", "text.pkl", "--as", "mine"], "neither a pickle"),
+        (["import", "text.pkl", "--as", "mine"], "it is a text that begins"),
         (["import", "text.pkl", "--as", "mine", "--fine-layers", "x"], "--fine-layers x"),
     ],
 )

@@ -92,6 +92,7 @@ def drawn(family: str, layer: int, **settings: object) -> tuple[Samples, Directi
         ("biggan", 2, (2,), range(6, 10)),
         ("biggan-deep", 0, tuple(range(5)), range(6)),
         ("stylegan1", 1, tuple(range(8)), range(10)),
+        ("stylegan3-r", 0, tuple(range(6)), range(10)),
     ],
 )
 def test_axes_of_activations_touch_what_z_decides(
@@ -271,3 +272,25 @@ def test_no_build_is_one_sentence(tmp_path: Path) -> None:
     done = run_pipeline("directions", "--dataset", "color-digits", cwd=tmp_path)
     assert done.code == 2
     assert "begin one with `pipeline invert" in done.err
+
+
+def test_activations_that_are_too_large_to_reduce_are_refused(
+    tiny: Tiny, build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.directions.sampling.MOST_BYTES", 4 * 8 * 32**2 * 100)  # a hundred of 8 channels
+    done = directions(build, tiny, "--space", "activations", "--layer", "6")
+    assert done.code == 2
+    assert "--layer 6: the activations of 300 samples take 0.0 GiB; at most 100 --samples fit there" in done.err
+
+
+def test_large_images_are_edited_a_few_at_a_time(tiny: Tiny, build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pictures are the same, whatever is rendered at once."""
+    made = []
+    for size in ("64", "1"):
+        extra = ("--method", "pca", "--components", "1", "--name", f"by-{size}", "--batch-size", size)
+        assert directions(build, tiny, *extra).code == 0
+        pictures = sorted((build / "directions" / f"by-{size}").glob("*.png"))
+        made.append([np.asarray(Image.open(path)).astype(int) for path in pictures])
+    assert len(made[0]) == len(made[1]) > 0
+    for one, other in zip(*made, strict=True):
+        assert np.abs(one - other).max() <= 1

@@ -4,14 +4,16 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from stages.report.gather import Row
-from stages.report.page import overview
+from pipeline.build import open_build
+from stages.report.gather import Row, gather
+from stages.report.page import overview, render_page
 from tests.conftest import run_pipeline
 
 
@@ -29,7 +31,7 @@ class Page(HTMLParser):
         values = dict(attrs)
         self.ids.add(values.get("id") or "")
         source = values.get("src") or (values.get("href") if tag == "link" else None)
-        if source and source.startswith("data:image/png;base64,"):
+        if source and re.match("data:image/(png|jpeg);base64,", source):
             self.images.append(source)
         elif source:
             self.outside.append(source)
@@ -96,10 +98,33 @@ def test_a_sample_that_a_set_lacks_leaves_its_place_empty() -> None:
     rows = [
         Row(str(i), "c", "train", 0.0, grey, grey, sets) for i, sets in enumerate(({"b": [dark]}, {"a": [dark]}))
     ]
-    cells = overview(rows, 1)[16:]
-    columns = [[cells[12 * row, 12 * column, 0] for column in range(4)] for row in range(2)]
+    cells = overview(rows)[16:]
+    columns = [[cells[68 * row, 68 * column, 0] for column in range(4)] for row in range(2)]
     assert columns == [[128, 128, 0, 255], [128, 128, 255, 0]]
 
 
 def test_the_same_build_gives_the_same_page(finished_build: Path, text: str) -> None:
     assert Path(report(finished_build)["page"]).read_text() == text
+
+
+def test_large_images_are_shown_as_thumbnails(finished_build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of 32x32 count as large for once."""
+    for name, value in (
+        ("gather.LARGEST", 16), ("page.EXACT", 8), ("page.LARGEST_CELL", 12), ("page.SMALLEST", 8),
+    ):  # fmt: skip
+        monkeypatch.setattr(f"stages.report.{name}", value)
+    monkeypatch.setattr("pipeline.images.EXACT", 8)
+    contents = gather(open_build(finished_build), 3, 1, 0)
+    shown = []
+    for row in (*contents.gallery, *contents.best, *contents.worst):
+        shown += [row.original, row.reconstruction, *chain.from_iterable(row.variants.values())]
+    assert {image.shape for image in shown} == {(16, 16, 3)}
+    page = render_page(contents)
+    assert "pixelated" not in page
+    images = Page(page).images
+    assert len(images) == len(shown)
+    for source in images:
+        kind, _, data = source.partition(";base64,")
+        assert kind == "data:image/jpeg"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (16, 16)
+    assert overview(contents.gallery).shape == (16 + 3 * 16 - 4, 4 * 16 - 4, 3)

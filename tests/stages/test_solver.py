@@ -11,12 +11,11 @@ from torch import Tensor
 from pipeline import progress
 from pipeline.generators import open_generator
 from pipeline.memory import OutOfMemoryError
-from pipeline.perceptual import load_perceptual
 from pipeline.slots import SlotOptimizer, Solution, solve
 from stages.invert.config import InvertConfig
-from stages.invert.latents import make_latents, render_theta
+from stages.invert.latents import make_latents
 from stages.invert.optimizers import Adam, Lbfgs
-from stages.invert.preconditioner import Preconditioner, measure_preconditioner, projected_gradient
+from stages.invert.preconditioner import PROBES, Preconditioner, joined, make_preconditioner, probe
 
 LAYERS, DIM = 2, 5
 PLAIN = Preconditioner(torch.eye(DIM).expand(LAYERS, DIM, DIM).contiguous())
@@ -139,19 +138,18 @@ def test_the_loss_of_lbfgs_never_rises() -> None:
         last = state.loss
 
 
+@pytest.mark.parametrize("name", ["color-digits", "color-digits-stylegan1"])
 @pytest.mark.parametrize(("space", "codes"), [("w+", 1), ("w", 1), ("w+", 2)])
-def test_preconditioned_coordinates_are_well_conditioned(space: str, codes: int) -> None:
-    loaded, net = open_generator("color-digits"), load_perceptual("color-digits")
-    generator = loaded.network
-    latents = make_latents(InvertConfig(space=space, codes=codes), loaded)
-    basis = measure_preconditioner(generator, net, latents, torch.device("cpu"))
+def test_preconditioned_coordinates_are_well_conditioned(name: str, space: str, codes: int) -> None:
+    loaded = open_generator(name)
+    latents, cpu = make_latents(InvertConfig(space=space, codes=codes), loaded), torch.device("cpu")
+    probes = probe(loaded.network, latents, range(PROBES), 16, cpu)
+    assert len(probes.styles) >= loaded.network.num_ws
+    basis = make_preconditioner(loaded.network, latents, probes)
     rows, dim, _ = basis.basis.shape
-    assert rows == latents.rows
+    assert rows == latents.rows == len(latents.layers)
     plain = Preconditioner(torch.eye(dim).expand(rows, dim, dim).contiguous())
-    rng = torch.Generator().manual_seed(1)
-    w = generator.map(torch.randn(128, generator.z_dim, generator=rng))
-    theta = latents.start(w, list(range(128))).requires_grad_(True)
-    gradient = projected_gradient(render_theta(generator, latents, theta), net, theta, rng)
+    gradient = probe(loaded.network, latents, range(1000, 1128), 64, cpu).theta  # of images it has not seen
 
     def even(change: Preconditioner, row: int) -> float:
         """How many coordinates of a row matter: the participation ratio of the gradients' spectrum."""
@@ -164,3 +162,23 @@ def test_preconditioned_coordinates_are_well_conditioned(space: str, codes: int)
     u, g = torch.randn(3, rows * dim), torch.randn(3, rows, dim)
     adjoint = (basis.to_theta(u) * g).sum(), (u * basis.to_u(g)).sum()
     torch.testing.assert_close(*adjoint, rtol=1e-3, atol=1e-3)
+
+
+def test_a_probe_depends_on_its_number_alone() -> None:
+    loaded, cpu = open_generator("color-digits"), torch.device("cpu")
+    latents = make_latents(InvertConfig(), loaded)
+    together = probe(loaded.network, latents, range(6), 4, cpu).tensors()
+    apart = joined(
+        [probe(loaded.network, latents, numbers, 1, cpu).tensors() for numbers in (range(2), range(2, 6))]
+    )
+    for name, gradient in apart.tensors().items():
+        torch.testing.assert_close(together[name], gradient, rtol=1e-3, atol=1e-5)
+
+
+def test_a_family_without_style_maps_gets_coordinates_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = open_generator("color-digits")
+    monkeypatch.setattr(type(loaded.network), "styles", lambda network, index: [])
+    latents = make_latents(InvertConfig(), loaded)
+    probes = probe(loaded.network, latents, range(8), 8, torch.device("cpu"))
+    assert not probes.styles
+    assert make_preconditioner(loaded.network, latents, probes).basis.isfinite().all()

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline.errors import ManifestError
 from pipeline.generators import StyleGAN2, open_generator
+from pipeline.generators.stylegan3 import StyleGAN3
 from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import frechet_distance, statistics
@@ -207,6 +208,10 @@ def test_a_generator_of_another_size_or_kind_is_refused(tmp_path: Path) -> None:
     save_file(StyleGAN2(8, {4: 4, 8: 4}, 8, 8, c_dim=3).state_dict(), conditional)
     with pytest.raises(ManifestError, match="cannot be trained further"):
         open_start(str(conditional), 8)
+    other = tmp_path / "other.safetensors"
+    save_file(StyleGAN3(16, [4] * 4, 8, 8).state_dict(), other)
+    with pytest.raises(ManifestError, match=r"stylegan3. cannot be trained further: .* StyleGAN and StyleGAN2"):
+        open_start(str(other), 16)
     with pytest.raises(ManifestError, match="renders 32x32, the dataset's images have 64x64"):
         open_start("color-digits-stylegan1", 64)
 

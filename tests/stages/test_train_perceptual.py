@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.images import to_float, to_uint8
 from pipeline.perceptual import load_perceptual
 from stages.train_perceptual import training
 from stages.train_perceptual.distortions import DISTORTIONS
@@ -32,9 +33,11 @@ def test_stronger_distortions_change_more() -> None:
 
 
 def test_triplets_depend_on_the_step_alone() -> None:
-    images = blobs(16)
-    for a, b in zip(draw_triplets(images, 8, 0, 3), draw_triplets(images, 8, 0, 3), strict=True):
+    images, rows = torch.from_numpy(to_uint8(blobs(16))), torch.arange(16)
+    for a, b in zip(draw_triplets(images, rows, 8, 0, 3), draw_triplets(images, rows, 8, 0, 3), strict=True):
         assert torch.equal(a, b)
+    reference, *_ = draw_triplets(images, rows[4:6], 8, 0, 3)
+    assert all(any(torch.equal(one, other) for other in to_float(images[4:6])) for one in reference)
 
 
 def test_training_helps_and_is_declared(tmp_path: Path, few_digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""From the names and layouts of TensorFlow's networks to those of ours.
+"""From the names and layouts of TensorFlow's variables to those of ours: what all its networks have in common.
 
 Sources: the layers of the repositories progressive_growing_of_gans, stylegan and stylegan2.
 """
@@ -16,7 +16,6 @@ from pipeline.errors import CheckpointError
 from pipeline.generators.checkpoints.tensorflow import TFNetwork
 
 Array = NDArray[Any]
-FIR = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
 
 
 def dense(array: Array) -> Array:
@@ -89,55 +88,18 @@ def checked_layout(layout: Layout, array: Array, name: str) -> Array:
     return layout(array)
 
 
-PROGAN: tuple[Rule, ...] = (
-    (r"4x4/Dense/weight", "b4.dense.weight", dense),
-    (r"4x4/Dense/bias", "b4.dense.bias", same),
-    (r"4x4/Conv/weight", "b4.conv1.weight", conv),
-    (r"4x4/Conv/bias", "b4.conv1.bias", same),
-    (r"(\d+)x\1/Conv0_up/weight", r"b\1.conv0.weight", fused),
-    (r"(\d+)x\1/Conv0/weight", r"b\1.conv0.weight", conv),
-    (r"(\d+)x\1/Conv0(?:_up)?/bias", r"b\1.conv0.bias", same),
-    (r"(\d+)x\1/Conv1/weight", r"b\1.conv1.weight", conv),
-    (r"(\d+)x\1/Conv1/bias", r"b\1.conv1.bias", same),
-    (r"ToRGB_lod(\d+)/weight", r"lod\1.weight", conv),
-    (r"ToRGB_lod(\d+)/bias", r"lod\1.bias", same),
-)
-
-
-def from_progan(network: TFNetwork) -> dict[str, Tensor]:
-    """Convert ProGAN's `Gs` (Karras et al. 2018) to the keys of `pipeline.generators.progan`."""
-    if network.settings.get("label_size") or network.settings.get("use_wscale") is False:
-        raise CheckpointError("it is a ProGAN with labels or without scaled weights, which is not rendered here")
-    check_grown(network.variables.get("lod"))
-    state = translate(network, PROGAN, r"lod", "ProGAN")
-    finest = max((int(key[1:].partition(".")[0]) for key in state if key.startswith("b")), default=4)
-    return {re.sub(r"^lod(\d+)", lambda m: f"b{finest >> int(m[1])}.torgb", key): t for key, t in state.items()}
-
-
 def check_grown(lod: Array | None) -> None:
     """Refuse a network saved before it had grown to its full resolution."""
     if lod is not None and float(lod) != 0:
         raise CheckpointError("it was saved before it had grown to its full resolution: take a later snapshot")
 
 
-def from_stylegan1(network: TFNetwork) -> dict[str, Tensor]:
-    """Convert StyleGAN's `Gs` (Karras et al. 2019) to the keys of its PyTorch port."""
-    from pipeline.generators.stylegan1 import tf_names
-
-    variables = {
-        name.removeprefix("mapping/").removeprefix("synthesis/"): a for name, a in network.variables.items()
+def three_channels(state: dict[str, Tensor], painters: str) -> dict[str, Tensor]:
+    """Give the layers whose keys fit, which paint the image, three equal channels if they have one, for grey."""
+    return {
+        key: t.expand(3, *t.shape[1:]).clone() if re.fullmatch(painters, key) and len(t) == 1 else t
+        for key, t in state.items()
     }
-    sizes = [int(m[1]) for m in (re.match(r"(\d+)x\1/", name) for name in variables) if m]
-    check_grown(variables.get("lod"))
-    rules = tuple((re.escape(name), key, stylegan1_layout(key)) for name, key in tf_names(max(sizes)).items())
-    return translate(TFNetwork(variables, network.settings), rules, "lod", "StyleGAN")
-
-
-def stylegan1_layout(key: str) -> Layout:
-    """Layout of a variable by its key in the port: its fused convolutions keep TensorFlow's order."""
-    if key.endswith("linear.weight"):
-        return dense
-    return conv if key.endswith("conv.weight") else same
 
 
 def first(array: Array) -> Array:
@@ -145,47 +107,6 @@ def first(array: Array) -> Array:
     while array.ndim > 2 and array.shape[0] == 1:
         array = array[0]
     return array
-
-
-LAYER: tuple[Rule, ...] = (
-    ("bias", "bias", same),
-    ("noise_strength", "noise_strength", same),
-    ("mod_weight", "affine.weight", dense),
-    ("mod_bias", "affine.bias", plus_one),
-)
-
-
-def stylegan2_rules() -> tuple[Rule, ...]:
-    """List how the variables of a StyleGAN2 with skip architecture are called here."""
-    places = (
-        (r"synthesis/4x4/Conv", "synthesis.b4.conv1", conv),
-        (r"synthesis/(\d+)x\1/Conv0_up", r"synthesis.b\1.conv0", flipped),
-        (r"synthesis/(\d+)x\1/Conv1", r"synthesis.b\1.conv1", conv),
-        (r"synthesis/(\d+)x\1/ToRGB", r"synthesis.b\1.torgb", conv),
-    )
-    return (
-        ("dlatent_avg", "mapping.w_avg", same),
-        (r"mapping/Dense(\d+)/weight", r"mapping.fc\1.weight", dense),
-        (r"mapping/Dense(\d+)/bias", r"mapping.fc\1.bias", same),
-        (r"mapping/LabelEmbed/weight", "mapping.embed.weight", dense),
-        (r"mapping/LabelEmbed/bias", "mapping.embed.bias", same),
-        (r"synthesis/4x4/Const/const", "synthesis.b4.const", first),
-        (r"synthesis/noise(\d+)", r"noise\1", first),
-        *((rf"{place}/weight", f"{key}.weight", layout) for place, key, layout in places),
-        *(
-            (rf"{place}/{name}", f"{key}.{ours}", layout)
-            for place, key, _ in places
-            for name, ours, layout in LAYER
-        ),
-    )
-
-
-def from_stylegan2(network: TFNetwork) -> dict[str, Tensor]:
-    """Convert StyleGAN2's `Gs` (Karras et al. 2020), configurations E and F, to the keys of StyleGAN2-ADA."""
-    if any("ToRGB_lod" in name for name in network.variables):
-        raise CheckpointError("it is a StyleGAN2 of configuration B, C or D; only E and F are rendered")
-    state = translate(network, stylegan2_rules(), r"(synthesis/|mapping/)?lod", "StyleGAN2 of configuration E or F")
-    return with_filters(name_noises(state))
 
 
 def name_noises(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -196,13 +117,3 @@ def name_noises(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return f"synthesis.b{resolution}.conv{conv}.noise_const"
 
     return {re.sub(r"^noise(\d{1,2})$", rename, key): tensor for key, tensor in state.items()}
-
-
-def with_filters(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add the low-pass filter, which StyleGAN2-ADA keeps with every layer and others have in their code."""
-    resolutions = {m[1] for m in (re.match(r"synthesis\.b(\d+)\.", key) for key in state) if m}
-    for resolution in resolutions:
-        for place in ("", "conv0.", "conv1."):
-            if not place or f"synthesis.b{resolution}.{place}weight" in state:
-                state[f"synthesis.b{resolution}.{place}resample_filter"] = FIR
-    return state

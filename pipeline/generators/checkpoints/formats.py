@@ -1,15 +1,35 @@
 """Recognises what kind of checkpoint a file is by its content, and reads it as weights of one of our networks."""
 
 import mmap
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, WeightsError
-from pipeline.generators.checkpoints import conversions, nvidia, rosinality, tensorflow
+from pipeline.generators.checkpoints import (
+    biggan_pytorch,
+    cut,
+    genforce,
+    lucidrains,
+    mmgeneration,
+    nvidia,
+    nvidia_stylegan2,
+    nvidia_stylegan3,
+    other_files,
+    places,
+    pytorch_gan_zoo,
+    rosinality,
+    tensorflow,
+    tf_progan,
+    tf_stylegan1,
+    tf_stylegan2,
+)
+from pipeline.generators.checkpoints.converted import Converted
+from pipeline.generators.checkpoints.no_family import known_as
 from pipeline.generators.checkpoints.pickles import Machine
 from pipeline.generators.checkpoints.tensors import Tensors, is_tensor
 from pipeline.generators.checkpoints.torchfiles import LEGACY_MAGIC, read_legacy, read_zip
@@ -27,6 +47,7 @@ class Checkpoint:
         state: tensors, float32 where they are real; they may share the bytes of the file.
         conv_clamp: bound on activations that the file says the network has.
         settings: whatever else the file says that the network differs in from its family's usual one.
+        notes: what the file lacks and was made up, or was found in an odd place: clauses without a full stop.
     """
 
     family: str
@@ -34,71 +55,174 @@ class Checkpoint:
     state: dict[str, Tensor]
     conv_clamp: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class StateFormat:
-    """A kind of state dict, told by the keys it must have."""
+    """A kind of state dict, told by the keys it must have.
+
+    Attributes:
+        marks: keys that it has and no other kind.
+        names: pattern of the first names of its keys; what else lies at the same place belongs to something else.
+        beside: keys that may also lie further out, such as a mean of w.
+        convert: from its keys to those of the family.
+    """
 
     name: str
     family: str
     marks: tuple[str, ...]
-    convert: Callable[[State], dict[str, Tensor]] = dict
+    names: str
+    convert: Callable[[State], dict[str, Tensor] | Converted] = dict
+    beside: tuple[str, ...] = ()
 
+
+BIGGAN_NAMES = "shared|linear|blocks|output_layer"
 
 STATE_FORMATS = (
-    StateFormat("StyleGAN2-ADA state dict", "stylegan2", ("synthesis.b4.const", "mapping.w_avg")),
-    StateFormat("PyTorch port of StyleGAN", "stylegan1", ("synthesis.layer0.first_layer",)),
     StateFormat(
-        "rosinality StyleGAN2", "stylegan2", ("input.input", "conv1.conv.weight"), rosinality.from_rosinality
+        "StyleGAN2-ADA state dict", "stylegan2", ("synthesis.b4.const", "mapping.w_avg"), "mapping|synthesis"
     ),
-    StateFormat("BigGAN-PyTorch", "biggan", ("shared.weight", "blocks.0.0.conv1.weight")),
-    StateFormat("pytorch-pretrained-BigGAN", "biggan-deep", ("embeddings.weight", "generator.conv_to_rgb.bias")),
-    StateFormat("ProGAN state dict", "progan", ("b4.dense.weight",)),
-    StateFormat("DCGAN of the PyTorch examples", "dcgan", ("main.0.weight", "main.1.running_mean")),
+    StateFormat(
+        "StyleGAN3 state dict", "stylegan3", ("synthesis.input.freqs", "mapping.w_avg"), "mapping|synthesis"
+    ),
+    StateFormat(
+        "PyTorch port of StyleGAN", "stylegan1", ("synthesis.layer0.first_layer",), "mapping|truncation|synthesis"
+    ),
+    StateFormat(
+        "rosinality StyleGAN2",
+        "stylegan2",
+        ("input.input", "conv1.conv.weight"),
+        "latent_avg|style|input|conv1|to_rgb1|convs|to_rgbs|noises",
+        rosinality.from_rosinality,
+        beside=("latent_avg",),
+    ),
+    StateFormat(
+        "mmgeneration StyleGAN2",
+        "stylegan2",
+        ("constant_input.input", "conv1.conv.weight_orig"),
+        r"style_mapping|constant_input|conv1|to_rgb1|convs|to_rgbs|injected_noise_\d+",
+        mmgeneration.from_mmgeneration,
+    ),
+    StateFormat(
+        "BigGAN-PyTorch, deep",
+        "biggan-deep",
+        ("shared.weight", "blocks.0.0.conv4.weight", "output_layer.2.weight"),
+        BIGGAN_NAMES,
+        biggan_pytorch.from_deep,
+    ),
+    StateFormat(
+        "BigGAN-PyTorch",
+        "biggan",
+        ("shared.weight", "blocks.0.0.conv1.weight"),
+        BIGGAN_NAMES,
+        biggan_pytorch.from_shared,
+    ),
+    StateFormat(
+        "BigGAN-PyTorch, without shared embeddings",
+        "biggan",
+        ("linear.weight", "blocks.0.0.bn1.gain.weight", "blocks.0.0.conv1.weight", "output_layer.2.weight"),
+        BIGGAN_NAMES,
+        biggan_pytorch.from_unshared,
+    ),
+    StateFormat(
+        "pytorch-pretrained-BigGAN",
+        "biggan-deep",
+        ("embeddings.weight", "generator.conv_to_rgb.bias"),
+        "embeddings|generator",
+    ),
+    StateFormat(
+        "genforce StyleGAN",
+        "stylegan1",
+        ("synthesis.layer0.const", "synthesis.layer0.style.weight", "mapping.dense0.weight", "truncation.w_avg"),
+        "mapping|truncation|synthesis",
+        genforce.from_stylegan1,
+    ),
+    StateFormat(
+        "StyleGAN of genforce's relatives",
+        "stylegan1",
+        ("synthesis.layer0.const", "synthesis.layer0.epilogue.style_mod.dense.fc.weight", "truncation.w_avg"),
+        "mapping|truncation|synthesis",
+        genforce.from_stylegan1,
+    ),
+    StateFormat(
+        "genforce StyleGAN2",
+        "stylegan2",
+        ("synthesis.early_layer.const", "truncation.w_avg"),
+        "mapping|truncation|synthesis",
+        genforce.from_stylegan2,
+    ),
+    StateFormat(
+        "genforce ProGAN",
+        "progan",
+        ("lod", "layer0.weight", "layer1.bias", "output0.weight"),
+        r"lod|layer\d+|output\d+",
+        genforce.from_progan,
+    ),
+    StateFormat(
+        "ProGAN of genforce's relatives",
+        "progan",
+        ("lod", "layer0.conv.weight", "layer0.wscale.bias", "output0.conv.weight"),
+        r"lod|layer\d+|output\d+",
+        genforce.from_progan,
+    ),
+    StateFormat(
+        "pytorch_GAN_zoo ProGAN",
+        "progan",
+        ("formatLayer.module.weight", "groupScale0.0.module.weight", "toRGBLayers.0.module.weight"),
+        "formatLayer|groupScale0|scaleLayers|toRGBLayers",
+        pytorch_gan_zoo.from_progan,
+    ),
+    StateFormat(
+        "lucidrains state dict", "lucidrains", ("S.w_avg", "G.blocks.0.to_style1.weight", "noise"), "S|G|noise"
+    ),
+    StateFormat(
+        "lucidrains StyleGAN2",
+        "lucidrains",
+        ("SE.net.0.weight", "GE.blocks.0.to_style1.weight"),
+        "SE|GE",
+        lucidrains.from_averaged,
+    ),
+    StateFormat(
+        "lucidrains StyleGAN2, not averaged",
+        "lucidrains",
+        ("S.net.0.weight", "G.blocks.0.to_style1.weight"),
+        "S|G",
+        lucidrains.from_trained,
+    ),
+    StateFormat("ProGAN state dict", "progan", ("b4.dense.weight",), r"b\d+"),
+    StateFormat("DCGAN of the PyTorch examples", "dcgan", ("main.0.weight", "main.1.running_mean"), "main"),
 )
 
 
 @dataclass(frozen=True)
 class TFFormat:
-    """A kind of TensorFlow network, told by a variable that only it has."""
+    """A kind of TensorFlow network, told by a variable that only it has, one of several."""
 
     name: str
     family: str
-    mark: str
-    convert: Callable[[tensorflow.TFNetwork], dict[str, Tensor]]
+    marks: tuple[str, ...]
+    convert: Callable[[tensorflow.TFNetwork], Converted]
 
 
 TF_FORMATS = (
-    TFFormat("ProGAN pickle (TensorFlow)", "progan", "4x4/Dense/weight", conversions.from_progan),
-    TFFormat("StyleGAN pickle (TensorFlow)", "stylegan1", "4x4/Const/StyleMod/weight", conversions.from_stylegan1),
-    TFFormat("StyleGAN2 pickle (TensorFlow)", "stylegan2", "4x4/Conv/mod_weight", conversions.from_stylegan2),
+    TFFormat("ProGAN pickle (TensorFlow)", "progan", ("4x4/Dense/weight",), tf_progan.from_progan),
+    TFFormat(
+        "StyleGAN pickle (TensorFlow)",
+        "stylegan1",
+        ("synthesis/4x4/Const/StyleMod/weight", "synthesis/4x4/Const/bias", "synthesis/4x4/Dense/weight"),
+        tf_stylegan1.from_stylegan1,
+    ),
+    TFFormat(
+        "StyleGAN2 pickle (TensorFlow)",
+        "stylegan2",
+        ("synthesis/4x4/Conv/mod_weight",),
+        tf_stylegan2.from_stylegan2,
+    ),
 )
 
-# Under which keys people save a generator; the averaged one comes first. Those below must hold one of these again.
-WRAPPERS = (
-    "g_ema",
-    "G_ema",
-    "params_ema",
-    "generator_smooth",
-    "state_dict",
-    "generator",
-    "netG",
-    "model",
-    "params",
-)
-MAX_WRAPPERS = 4
 # No honest file holds much more numbers than bytes.
 MAX_GROWTH = 4
-
-# Files that are something else, by how they begin.
-STRANGERS = {
-    b"\x1f\x8b": "it is packed with gzip: unpack it first",
-    b"<": "it is a web page, not weights: download it with a browser, and confirm what the page asks",
-    b"version https://git-lfs": "it is a pointer of Git LFS, not the file: run `git lfs pull` where it comes from",
-    b"\x89HDF": "it is an HDF5 file: Keras weights are not read",
-    b"7z\xbc\xaf": "it is packed with 7z: unpack it first",
-}
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -108,6 +232,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: it cannot be read, is damaged, or is of no known kind.
     """
     try:
+        if path.is_dir():
+            raise CheckpointError(other_files.folder(path))
         size = path.stat().st_size
         if not size:
             raise CheckpointError("it is empty: download it again")
@@ -118,7 +244,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path}: it cannot be read ({error.strerror})") from error
     except (CheckpointError, WeightsError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{path}: {other_files.unfinished(path) or error}") from error
     if sum(tensor.numel() for tensor in checkpoint.state.values()) > MAX_GROWTH * size + 2**20:
         raise CheckpointError(f"{path}: it is damaged or hostile: it holds more numbers than the file has bytes")
     return checkpoint
@@ -126,15 +252,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 def read_buffer(buffer: memoryview, path: Path) -> Checkpoint:
     """Read a whole file's bytes by the kind of container they are."""
+    if missing := cut.cut_safetensors(buffer):
+        raise CheckpointError(missing)
     if int.from_bytes(buffer[:8], "little") < len(buffer) and bytes(buffer[8:9]) == b"{":
         return from_content(read_safetensors(path), Tensors())
+    if answer := other_files.stranger(path, buffer):
+        raise CheckpointError(answer)
     if bytes(buffer[:4]) == b"PK\x03\x04":
         opened = read_zip(buffer)
         return from_content(opened.content, Tensors(opened.storages))
     if bytes(buffer[:1]) != b"\x80":
-        reasons = [reason for start, reason in STRANGERS.items() if bytes(buffer[: len(start)]) == start]
         kinds = "a pickle of NVIDIA's repositories, a torch file or safetensors"
-        raise CheckpointError(reasons[0] if reasons else f"it is neither {kinds} (docs/generators.md)")
+        raise CheckpointError(f"it is neither {kinds} (docs/generators.md)")
     content = Machine(buffer).run()
     if content == LEGACY_MAGIC:
         opened = read_legacy(buffer)
@@ -156,39 +285,116 @@ def from_content(content: Any, tensors: Tensors) -> Checkpoint:
     """Find the generator in what a file holds.
 
     Raises:
-        CheckpointError: there is none of a known kind.
+        CheckpointError: there is none of a known kind, or there are several.
     """
-    beside: dict[str, Any] = {}
-    for _ in range(MAX_WRAPPERS):
-        if nvidia.is_module(content):
-            state, clamp = nvidia.read_module(content)
-            known = recognise(state)
-            return Checkpoint(known.family, "StyleGAN2-ADA pickle", real(known.convert(state)), clamp)
-        if isinstance(content, tuple) and len(content) == 3:
-            content = content[2]  # G, D, Gs: the averaged generator is last
-        if tensorflow.is_network(content):
-            return from_tensorflow(tensorflow.read_network(content))
-        if not isinstance(content, dict):
-            break
-        state = {str(k): v for k, v in content.items() if is_tensor(v) or isinstance(v, Tensor)}
-        state = {k: v if isinstance(v, Tensor) else tensors.tensor(v) for k, v in state.items()}
-        if len(state) > 2:
-            state = without_prefix(state) | beside
-            known = recognise(state)
-            return Checkpoint(known.family, known.name, real(known.convert(state)))
-        beside |= {key: value for key, value in state.items() if key == "latent_avg"}
-        inner = [content[key] for key in WRAPPERS if key in content]
-        if not inner:
-            break
-        content = inner[0]
-    raise CheckpointError("it holds no generator of a known kind (docs/generators.md lists them)")
+    contents = places.gather(content, is_weights, is_network)
+    if not contents.networks:
+        return from_tensors(contents, tensors)
+    place = places.best(list(contents.networks))
+    snapshot = place in ("G_ema.", "Gs.")  # which always lie beside G and D
+    notes = () if snapshot else places.place_notes(place, list(contents.networks))
+    record = contents.networks[place]
+    if nvidia.is_module(record):
+        found = from_module(record, tensors)
+    else:
+        found = from_tensorflow(tensorflow.read_network(record))
+    return replace(found, notes=notes + found.notes)
+
+
+def is_weights(value: object) -> bool:
+    """Tell whether something is a tensor, or stands for one."""
+    return isinstance(value, Tensor) or is_tensor(value)
+
+
+def is_network(value: object) -> bool:
+    """Tell whether something stands for a whole network."""
+    return nvidia.is_module(value) or tensorflow.is_network(value)
+
+
+def from_module(record: Any, tensors: Tensors) -> Checkpoint:
+    """Convert a network of NVIDIA's PyTorch repositories."""
+    network = nvidia.read_network(record, tensors)
+    if nvidia_stylegan3.is_stylegan3(network):
+        family, kind, done = "stylegan3", "StyleGAN3 pickle", nvidia_stylegan3.from_nvidia_stylegan3(network)
+    else:
+        family, kind, done = "stylegan2", "StyleGAN2-ADA pickle", nvidia_stylegan2.from_nvidia_stylegan2(network)
+    clamp = done.settings.pop("conv_clamp", None)
+    return Checkpoint(family, kind, real(done.state), clamp, done.settings, done.notes)
+
+
+def from_tensors(contents: places.Contents, tensors: Tensors) -> Checkpoint:
+    """Find the keys of a known kind among a file's tensors, under any prefix, and convert them."""
+    found = candidates(contents.tensors)
+    if not found:
+        raise CheckpointError(unknown(contents))
+    place = places.best([place for place, _ in found])
+    known = next(known for where, known in found if where == place)
+    own = {key: contents.tensors[place + key] for key in own_keys(known, contents.tensors, place)}
+    for key in known.beside:
+        wholes = [around + key for around in places.above(place) if around + key in contents.tensors]
+        if wholes:
+            own[key] = contents.tensors[wholes[0]]
+    state = {key: value if isinstance(value, Tensor) else tensors.tensor(value) for key, value in own.items()}
+    done = converted(known, state)
+    notes = places.place_notes(place, [place for place, _ in found])
+    return Checkpoint(known.family, known.name, real(done.state), None, done.settings, notes + done.notes)
+
+
+def candidates(keys: Iterable[str]) -> list[tuple[str, StateFormat]]:
+    """Return the places of all known kinds, less those that are part of another one's network."""
+    found = [(place, known) for known in STATE_FORMATS for place in places.places_of(keys, known.marks)]
+    return [
+        (place, known)
+        for place, known in found
+        if not any(place != outer and own_keys(other, [place], outer) for outer, other in found)
+    ]
+
+
+def own_keys(known: StateFormat, keys: Iterable[str], place: str) -> list[str]:
+    """Return the keys of a kind at a place, without the place; others there are of a discriminator or the like."""
+    names = re.compile(rf"({known.names})(\..*)?")
+    inner = (key.removeprefix(place) for key in keys if key.startswith(place))
+    return [key for key in inner if names.fullmatch(key)]
+
+
+def converted(known: StateFormat, state: State) -> Converted:
+    """Convert a state dict of a known kind.
+
+    Raises:
+        CheckpointError: it lacks a tensor, or one has another shape than it should.
+    """
+    try:
+        done = known.convert(state)
+    except KeyError as error:
+        raise CheckpointError(f"it is no whole {known.name}: '{error.args[0]}' is missing") from error
+    except (IndexError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"it is damaged: its tensors have other shapes than a {known.name}'s") from error
+    return done if isinstance(done, Converted) else Converted(done)
+
+
+def unknown(contents: places.Contents) -> str:
+    """Say what a file holds in which there is no known generator."""
+    if what := known_as(contents.tensors):
+        return f"it holds {what}, which is of no family here (docs/generators.md lists them)"
+    if len(contents.tensors) > 2:
+        some = ", ".join(f"'{key[:60]}'" for key in list(contents.tensors)[:3])
+        return f"its weights are of no known generator: the first are {some} (docs/generators.md)"
+    if contents.nameless:
+        where = places.shown_place(contents.nameless[0])
+        return (
+            f"it holds its weights at '{where}' as a list without names, from which no network can be told: copy "
+            "them into the network and save its state_dict()"
+        )
+    return "it holds no generator of a known kind (docs/generators.md lists them)"
 
 
 def from_tensorflow(network: tensorflow.TFNetwork) -> Checkpoint:
     """Convert a TensorFlow network of a known kind."""
     for known in TF_FORMATS:
-        if known.mark in network.variables or f"synthesis/{known.mark}" in network.variables:
-            return Checkpoint(known.family, known.name, known.convert(network), clamp_of(network.settings))
+        if any(mark in network.variables for mark in known.marks):
+            made = known.convert(network)
+            clamp = clamp_of(network.settings)
+            return Checkpoint(known.family, known.name, made.state, clamp, made.settings, made.notes)
     raise CheckpointError("it is a TensorFlow network, but no ProGAN, StyleGAN or StyleGAN2 generator")
 
 
@@ -207,15 +413,7 @@ def recognise(state: Mapping[str, object]) -> StateFormat:
     for known in STATE_FORMATS:
         if all(mark in state for mark in known.marks):
             return known
-    some = ", ".join(f"'{key[:60]}'" for key in list(state)[:3])
-    raise CheckpointError(f"its weights are of no known generator: the first are {some} (docs/generators.md)")
-
-
-def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Drop the `module.` that torch puts before every key of a network trained on several GPUs."""
-    if all(key.startswith("module.") for key in state):
-        return {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    return state
+    raise CheckpointError(unknown(places.Contents(dict(state))))
 
 
 def real(state: State) -> dict[str, Tensor]:

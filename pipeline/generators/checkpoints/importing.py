@@ -1,6 +1,7 @@
 """Imports a checkpoint: safetensors, a manifest and a picture of samples in the weights folder."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from pipeline.errors import CheckpointError, ManifestError, PipelineError, WeightsError
 from pipeline.files import remove, sha256_file, write_bytes
 from pipeline.generators.checkpoints.formats import Checkpoint, read_checkpoint
+from pipeline.generators.checkpoints.other_files import folder
 from pipeline.generators.layered import LayeredGenerator
 from pipeline.generators.loading import check_sizes, family_class, forget_generators
 from pipeline.images import Pixels, encode_png, grid, to_uint8
@@ -20,7 +22,7 @@ from pipeline.manifest import MANIFESTS, GeneratorManifest, parse_manifest, read
 from pipeline.weights import write_weights
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-STYLE_FAMILIES = frozenset({"stylegan1", "stylegan2"})
+STYLE_FAMILIES = frozenset({"stylegan1", "stylegan2", "stylegan3", "lucidrains"})
 FINE_FROM = 128  # AdvMix: layers of 128 x 128 and finer do not carry the label
 
 # The picture: at most this many samples, fewer where they are large; each shown at no more than this size.
@@ -54,16 +56,23 @@ class Imported:
             "weights": str(self.path.with_suffix(".safetensors")),
             "manifest": str(self.path),
             "samples": str(self.path.with_suffix(".png")),
+            "notes": list(manifest.notes),
             "already_imported": self.repeated,
         }
 
 
 def import_checkpoint(
-    file: Path, name: str, *, fine_layers: tuple[int, ...] | None = None, force: bool = False
+    file: Path,
+    name: str,
+    *,
+    fine_layers: tuple[int, ...] | None = None,
+    force: bool = False,
+    read: Callable[[Path], Checkpoint] = read_checkpoint,
 ) -> Imported:
     """Convert a checkpoint and declare it as generator `name`. Nothing in the file is run.
 
     What a shipped manifest of this name says (fine layers, licence, homepage) is kept, and must fit the file.
+    `read` finds the generator in the file.
 
     Raises:
         CheckpointError: the file is missing, damaged or of no known kind.
@@ -72,6 +81,8 @@ def import_checkpoint(
     """
     if not NAME.fullmatch(name):
         raise ManifestError(f"--as {name}: a name has letters, digits, '-' and '_' only")
+    if file.is_dir():
+        raise CheckpointError(f"{file}: {folder(file)}")
     if not file.is_file():
         raise CheckpointError(f"no file at {file}: give the path of the checkpoint")
     path = weights_folder() / f"{name}.toml"
@@ -79,7 +90,7 @@ def import_checkpoint(
     source_sha256 = sha256_file(file)
     if not force and (done := earlier_import(path, source_sha256, fine_layers)) is not None:
         return Imported(done, path, repeated=True)
-    checkpoint = read_checkpoint(file)
+    checkpoint = read(file)
     if shipped is not None and shipped.family != checkpoint.family:
         raise ManifestError(
             f"{file} is a {checkpoint.family} network ({checkpoint.format}), but '{name}' is declared as "
@@ -100,6 +111,7 @@ def import_checkpoint(
         "source_file": file.name,
         "source_format": checkpoint.format,
         "source_sha256": source_sha256,
+        "notes": checkpoint.notes,
     }
     check_sizes(parse_manifest(GeneratorManifest, content, file), network, file)
     manifest = write_import(path, content, checkpoint.state, network)
@@ -155,7 +167,7 @@ def default_fine_layers(network: LayeredGenerator, checkpoint: Checkpoint) -> tu
     if checkpoint.family not in STYLE_FAMILIES:
         return (network.num_ws - 1,)
     from_resolution = FINE_FROM if network.resolution >= 2 * FINE_FROM else network.resolution
-    return tuple(range(2 * (from_resolution.bit_length() - 1) - 4, network.num_ws))
+    return tuple(row for row in range(network.num_ws) if network.style_resolution(row) >= from_resolution)
 
 
 def write_import(
@@ -164,10 +176,10 @@ def write_import(
     """Write weights, picture and, last, the manifest: a generator without one is not imported."""
     remove(path)
     weights = path.with_suffix(".safetensors")
-    content = {key: value for key, value in content.items() if value not in (None, "", {})}
+    content = {key: value for key, value in content.items() if value not in (None, "", {}, ())}
     content |= {"weights": weights.name, "sha256": write_weights(weights, state)}
     write_bytes(path.with_suffix(".png"), encode_png(sample_grid(network)))
-    content["fine_layers"] = list(content["fine_layers"])
+    content |= {key: list(value) for key, value in content.items() if isinstance(value, tuple)}
     write_bytes(path, tomli_w.dumps(content).encode())
     return parse_manifest(GeneratorManifest, content, path)
 

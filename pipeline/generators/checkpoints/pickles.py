@@ -63,7 +63,10 @@ class Machine:
         """Take the next `count` bytes, if they are there."""
         left = len(self.buffer) - self.position
         if not 0 <= count <= left:
-            raise CheckpointError(f"it is cut short or damaged: {count:,} bytes are announced, {left:,} are there")
+            raise CheckpointError(
+                f"it is cut short or damaged: at byte {self.position:,} of {len(self.buffer):,} it announces "
+                f"{count:,} bytes, {left:,} are there; download it again"
+            )
         view = self.buffer[self.position : self.position + count]
         self.position += count
         return view

@@ -9,18 +9,49 @@ from typing import Any
 
 from pipeline.errors import CheckpointError
 
-MAPPINGS = frozenset({"collections.OrderedDict", "dnnlib.util.EasyDict"})
+MAPPINGS = frozenset(
+    {
+        "collections.OrderedDict",
+        "collections.defaultdict",
+        "dnnlib.util.EasyDict",
+        "pytorch_lightning.utilities.parsing.AttributeDict",
+        "lightning_fabric.utilities.data.AttributeDict",
+        "lightning.fabric.utilities.data.AttributeDict",
+    }
+)
 SETS = frozenset({"builtins.set", "__builtin__.set"})
+# What training programs save beside a network, such as their settings and paths.
+BESIDE = frozenset(
+    {
+        "argparse.Namespace",
+        "torch.device",
+        "torch.Size",
+        "typing.Any",
+        "omegaconf.dictconfig.DictConfig",
+        "omegaconf.listconfig.ListConfig",
+        "omegaconf.base.ContainerMetadata",
+        "omegaconf.base.Metadata",
+        "omegaconf.nodes.AnyNode",
+        "models.utils.config.BaseConfig",
+        "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+        "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
+    }
+    | {
+        f"{module}.{name}"
+        for module in ("builtins", "__builtin__")
+        for name in ("dict", "list", "int", "float", "str")
+    }
+)
 
 # Every name a known checkpoint refers to. Anything else is refused, although it would not be run either.
 KNOWN = (
     MAPPINGS
     | SETS
+    | BESIDE
     | {
         "torch_utils.persistence._reconstruct_persistent_obj",
         "dnnlib.tflib.network.Network",
         "tfutil.Network",
-        "argparse.Namespace",
         "_codecs.encode",
         "torch._utils._rebuild_tensor",
         "torch._utils._rebuild_tensor_v2",
@@ -31,6 +62,12 @@ KNOWN = (
     | {
         f"torch.{kind}Storage"
         for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+    }
+    | {f"torch.{dtype}" for dtype in ("float64", "float32", "float16", "bfloat16")}
+    | {
+        f"pathlib{place}.{system}Path"
+        for place in ("", "._local")
+        for system in ("Posix", "Windows", "PurePosix", "PureWindows")
     }
     | {
         f"numpy{place}.{name}"
@@ -72,8 +109,8 @@ class Persistent:
 
 
 def is_key(value: object) -> bool:
-    """Tell whether a value may be a dictionary's key: text or a small number, whose hashes cost nothing."""
-    return isinstance(value, str) or (isinstance(value, int) and abs(value) < 2**31)
+    """Tell whether a value may be a dictionary's key: a text, name or small number, whose hashes cost nothing."""
+    return isinstance(value, str | Global) or (isinstance(value, int) and abs(value) < 2**31)
 
 
 def make_call(function: object, arguments: object) -> Any:
@@ -86,6 +123,8 @@ def make_call(function: object, arguments: object) -> Any:
         raise CheckpointError("it is damaged: something is called that is no name")
     if function.name not in MAPPINGS and function.name not in SETS:
         return Call(function.name, arguments)
+    if function.name == "collections.defaultdict":
+        arguments = arguments[1:]  # the first is what makes its missing values
     items = arguments[0] if arguments else ()
     if len(arguments) > 1 or not isinstance(items, list | tuple):
         raise CheckpointError(f"it is damaged: '{function.name}' is made of something else than a list")

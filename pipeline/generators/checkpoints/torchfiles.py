@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import CheckpointError
+from pipeline.generators.checkpoints.cut import LOCAL_HEADER, cut_torch_zip
+from pipeline.generators.checkpoints.other_files import other_zip
 from pipeline.generators.checkpoints.pickles import Machine
 from pipeline.generators.checkpoints.tensors import storage_reference
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
-LOCAL_HEADER = 30  # bytes before a member's name in a zip
+END_OF_ZIP, MAX_END = b"PK\x05\x06", 2**16 + 22  # what begins a zip's last record, and where at the latest
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,15 @@ def read_zip(buffer: memoryview) -> TorchFile:
     """
     try:
         with zipfile.ZipFile(View(buffer)) as archive:
+            names = archive.namelist()
             members = {info.filename.partition("/")[2]: info for info in archive.infolist()}
     # What zipfile raises over damaged directories is more than it documents.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, struct.error, OSError) as error:
-        raise CheckpointError(f"it is damaged or cut short: {error or 'no readable zip directory'}") from error
+        if END_OF_ZIP not in bytes(buffer[-MAX_END:]):
+            raise CheckpointError(cut_torch_zip(buffer)) from error
+        raise CheckpointError(f"it is damaged: {error or 'no readable zip directory'}") from error
     if "data.pkl" not in members:
-        raise CheckpointError("it is a zip, but not of torch's: import the weights inside it")
+        raise CheckpointError(other_zip(names))
     if "constants.pkl" in members or any(name.startswith("code/") for name in members):
         raise CheckpointError("it is a TorchScript program: save the network's state_dict() instead")
     if "byteorder" in members and bytes(member(buffer, members["byteorder"])) != b"little":

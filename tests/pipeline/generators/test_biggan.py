@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.errors import WeightsError
 from pipeline.generators.biggan import BigGAN
 from tests.pipeline.generators.tiny_states import State, biggan
 
@@ -85,13 +86,61 @@ def test_a_w_is_what_its_layer_reads() -> None:
     assert torch.equal(half[:, 2, 6:], z[:, 8:12])
 
 
-@pytest.mark.parametrize("names", [("bn.stored_mean", "bn.stored_var"), ("bn.running_mean", "bn.running_var")])
-def test_statistics_under_their_other_names(names: tuple[str, str]) -> None:
+def renamed(state: State, mean: str, variance: str) -> State:
+    return {k.replace("stored_mean", mean).replace("stored_var", variance): v for k, v in state.items()}
+
+
+def norms(state: State) -> list[str]:
+    return [key.removesuffix(".stored_mean") for key in state if key.endswith(".stored_mean")]
+
+
+def test_the_codes_own_norm() -> None:
     state = biggan()
-    other = {k.replace("stored_mean", names[0]).replace("stored_var", names[1]): v for k, v in state.items()}
-    other["blocks.0.0.bn1.bn.accumulation_counter"] = torch.zeros(1)
+    own = renamed(state, "bn.stored_mean", "bn.stored_var")
+    own |= {f"{norm}.bn.accumulation_counter": torch.zeros(1) for norm in norms(state)}
     w = torch.randn(2, 4, 10)
-    assert torch.equal(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, other)))
+    assert torch.equal(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, own)))
+    # Standing statistics: sums over three batches.
+    sums = {key: tensor * 3 if ".stored_" in key else tensor for key, tensor in own.items()}
+    sums |= {f"{norm}.bn.accumulation_counter": torch.tensor([3.0]) for norm in norms(state)}
+    torch.testing.assert_close(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, sums)))
+
+
+@pytest.mark.parametrize("hierarchical", [True, False])
+def test_the_synchronised_norm_adds_its_gain(hierarchical: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = biggan(hierarchical)
+    synchronised = renamed(state, "bn.running_mean", "bn.running_var")
+    synchronised |= {f"{norm}.bn.num_batches_tracked": torch.tensor(7) for norm in norms(state)}
+    network = BigGAN.from_state_dict(synchronised)
+    z, c = torch.randn(2, network.z_dim), torch.eye(5)[[1, 3]]
+    image = network.synthesize(network.map(z, c))
+
+    def added(state: State, name: str, x: Tensor, y: Tensor) -> Tensor:
+        x = F.batch_norm(x, state[f"{name}.stored_mean"], state[f"{name}.stored_var"], eps=1e-5)
+        gain, bias = (weight_of(state, f"{name}.{part}") @ y for part in ("gain", "bias"))
+        return x + 1 + gain[:, None, None] + bias[:, None, None]
+
+    monkeypatch.setitem(globals(), "norm", added)
+    gain = "output_layer.0.gain"
+    plain = state | {gain: torch.ones(8), "output_layer.0.bias": state["output_layer.0.bias"] + state[gain]}
+    expected = torch.stack([naive(plain, row, label, hierarchical) for row, label in zip(z, [1, 3], strict=True)])
+    torch.testing.assert_close(image, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_norms_without_statistics_are_refused() -> None:
+    state = {key: t for key, t in biggan().items() if "stored_" not in key or key.startswith("output_layer")}
+    with pytest.raises(
+        WeightsError, match=r"'blocks\.0\.0\.bn1' has no statistics, as with norm_style gn or nonorm"
+    ):
+        BigGAN.from_state_dict(state)
+
+
+def test_further_singular_vectors_change_nothing() -> None:
+    state, w = biggan(), torch.randn(2, 4, 10)
+    more = state | {
+        key[:-1] + "1": torch.randn_like(t) for key, t in state.items() if key.endswith((".u0", ".sv0"))
+    }
+    assert torch.equal(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, more)))
 
 
 def test_labels_are_asked_for() -> None:

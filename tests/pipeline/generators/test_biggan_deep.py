@@ -119,7 +119,7 @@ def test_weights_that_old_files_have_normalised_already() -> None:
 def test_official_sizes_fit_together(resolution: int, multiples: list[int]) -> None:
     with torch.device("meta"):
         blocks = [(128 * a, 32 * a, 128 * b) for a, b in pairwise(multiples)]
-        network = BigGANDeep(blocks, attention=8, z_dim=128, embed_dim=128, c_dim=1000)
+        network = BigGANDeep(blocks, attention=[8], z_dim=128, embed_dim=128, c_dim=1000)
         image = network.synthesize(network.map(torch.randn(2, 128), torch.zeros(2, 1000)))
     assert image.shape == (2, 3, resolution, resolution)
     assert network.generator.layers[8].gamma.shape == (1,)

@@ -156,9 +156,9 @@ def test_a_missing_an_unknown_and_a_misshapen_key_are_named(network: LayeredGene
         family.from_state_dict({k: torch.zeros([]) for k in state})
 
 
-def test_only_stylegan2_clamps(network: LayeredGenerator) -> None:
+def test_only_stylegan2_and_3_clamp(network: LayeredGenerator) -> None:
     state = network.state_dict()
-    if network.title == "StyleGAN2":
+    if network.title in ("StyleGAN2", "StyleGAN3"):
         assert type(network).from_state_dict(state, conv_clamp=0.1).synthesize(mixed(network)).abs().max() < 1
     else:
         with pytest.raises(WeightsError, match="conv_clamp"):

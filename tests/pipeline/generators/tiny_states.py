@@ -12,9 +12,11 @@ from pipeline.generators.biggan import BigGAN
 from pipeline.generators.biggan_deep import BigGANDeep
 from pipeline.generators.dcgan import DCGAN
 from pipeline.generators.layered import LayeredGenerator
+from pipeline.generators.lucidrains import LucidStyleGAN2
 from pipeline.generators.progan import ProGAN
 from pipeline.generators.stylegan1 import StyleGAN1
 from pipeline.generators.stylegan2 import StyleGAN2
+from pipeline.generators.stylegan3 import StyleGAN3
 
 State = dict[str, Tensor]
 
@@ -40,14 +42,24 @@ def stylegan2() -> State:
     return randomised(StyleGAN2(32, {4: 8, 8: 8, 16: 6, 32: 4}, z_dim=12, w_dim=10, c_dim=3, mapping_layers=2))
 
 
+def stylegan3() -> State:
+    """Configuration T with fewer layers, at 16x16 and 32x32."""
+    return randomised(StyleGAN3(32, [8, 8, 6, 6, 4, 4], z_dim=12, w_dim=10, c_dim=3))
+
+
+def stylegan3_r() -> State:
+    """Configuration R: 1x1 convolutions and radial filters."""
+    return randomised(StyleGAN3(32, [8, 8, 6, 4, 4], z_dim=12, w_dim=10, conv_kernel=1, radial=True))
+
+
 def randomised(network: LayeredGenerator) -> State:
-    """Fill all but the low-pass filters with noise, so that nothing is without effect."""
+    """Fill all but the filters and what keeps signals in range with noise, so that nothing is without effect."""
     draw = Draw()
     state = {}
     for key, tensor in network.state_dict().items():
         std = 30.0 if re.match(r"mapping\.(dense|fc)", key) else 0.7
-        low_pass = key.endswith(("resample_filter", "blur.kernel"))
-        state[key] = tensor if low_pass else draw.normal(*tensor.shape, std=std)
+        kept = key.endswith(("_filter", "blur.kernel", "magnitude_ema", "transform", "input.affine.bias"))
+        state[key] = tensor if kept else draw.normal(*tensor.shape, std=std)
     return state
 
 
@@ -155,9 +167,22 @@ def dcgan(colours: int = 3) -> State:
     return state
 
 
+def lucidrains() -> State:
+    """StyleGAN2 of lucidrains, 16x16: w of 10."""
+    draw, network = Draw(), LucidStyleGAN2([8, 6, 4], w_dim=10, mapping_layers=2)
+    scales = {"S": 8.0, "G": 0.3, "noise": 1.0}
+    return {
+        key: draw.normal(*tensor.shape, std=scales[key.split(".")[0]])
+        for key, tensor in network.state_dict().items()
+    }
+
+
 FAMILIES: dict[str, tuple[type[LayeredGenerator], Callable[[], State]]] = {
     "stylegan1": (StyleGAN1, stylegan1),
     "stylegan2": (StyleGAN2, stylegan2),
+    "stylegan3": (StyleGAN3, stylegan3),
+    "stylegan3-r": (StyleGAN3, stylegan3_r),
+    "lucidrains": (LucidStyleGAN2, lucidrains),
     "biggan": (BigGAN, biggan),
     "biggan-deep": (BigGANDeep, biggan_deep),
     "progan": (ProGAN, progan),

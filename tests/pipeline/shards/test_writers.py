@@ -1,17 +1,21 @@
 """Writers are deterministic and leave nothing half done."""
 
+import tarfile
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
 from pipeline.shards import FORMATS, shard_formats
-from pipeline.shards.base import ShardInfo, ShardSample
+from pipeline.shards.base import ShardInfo, ShardSample, write_shard
 from pipeline.shards.manifest import check_manifest, write_manifest
 from pipeline.shards.webdataset import plain_header, tar_header
 
@@ -30,7 +34,7 @@ def sample(i: int) -> ShardSample:
 def test_the_same_samples_give_the_same_bytes(tmp_path: Path, name: str) -> None:
     writer = shard_formats(name)[name]
     for target in ("one", "two"):
-        writer.write(tmp_path / target, [sample(i) for i in range(5)], 5, INFO)
+        write_shard({tmp_path / target: writer}, [sample(i) for i in range(5)], 5, INFO)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
@@ -39,8 +43,38 @@ def test_a_failure_in_mid_write_leaves_nothing(tmp_path: Path, name: str) -> Non
     writer = shard_formats(name)[name]
     bad = [sample(0), None]
     with pytest.raises(AttributeError):
-        writer.write(tmp_path / "shard", bad, 2, INFO)  # type: ignore[list-item]
+        write_shard({tmp_path / "shard": writer}, bad, 2, INFO)  # type: ignore[list-item]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_several_formats_are_written_together_from_few_samples_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.shards.base.HELD_BYTES", 3 * 48)  # of pixels, of samples of 48
+    monkeypatch.setattr("pipeline.shards.parquet.GROUP_BYTES", 400)
+    alive: list[weakref.ref[ShardSample]] = []
+    most = 0
+
+    def stream() -> Iterator[ShardSample]:
+        nonlocal most
+        for i in range(20):
+            made = sample(i)
+            alive.append(weakref.ref(made))
+            most = max(most, sum(ref() is not None for ref in alive))
+            yield made
+            del made
+
+    files = {tmp_path / name: writer for name, writer in shard_formats(",".join(FORMATS)).items()}
+    write_shard(files, stream(), 20, INFO)
+    assert most <= 4
+    table = pq.ParquetFile(tmp_path / "parquet")
+    assert table.metadata.num_rows == 20
+    assert table.metadata.num_row_groups > 3
+    assert table.read()["id"].to_pylist() == [f"s-{i}" for i in range(20)]
+    with tarfile.open(tmp_path / "webdataset") as tar:
+        assert [name for name in tar.getnames() if name.endswith("png")] == [f"s-{i}.png" for i in range(20)]
+    with h5py.File(tmp_path / "dmat") as file:
+        np.testing.assert_array_equal(file["latents"][:], np.stack([sample(i).latent for i in range(20)]))
 
 
 def test_an_unknown_format_is_named() -> None:
@@ -67,7 +101,7 @@ def test_manifest_notices_every_change(tmp_path: Path) -> None:
 def test_dmat_is_what_the_authors_loader_expects(tmp_path: Path) -> None:
     writer = shard_formats("dmat")["dmat"]
     samples = [sample(i) for i in range(70)]  # more than a batch
-    writer.write(tmp_path / writer.file_name("train", 3, 10), iter(samples), 70, INFO)
+    write_shard({tmp_path / writer.file_name("train", 3, 10): writer}, iter(samples), 70, INFO)
     with h5py.File(tmp_path / "train" / "3.h5") as file:
         assert set(file) == {"images", "latents"}
         images, latents = file["images"][:], file["latents"][:]

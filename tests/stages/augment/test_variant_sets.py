@@ -23,8 +23,8 @@ from pipeline.generators import load_generator, open_generator
 from pipeline.images import to_float, to_uint8
 from pipeline.store import open_group
 from stages.augment.config import AugmentConfig, resolve
-from stages.augment.measure import measure
-from stages.augment.modes.base import Context, Sources, Variants
+from stages.augment.measure import measure, measure_unrelated, unrelated_distance
+from stages.augment.modes.base import Context, Sources, Variants, no_partner
 from stages.augment.setup import make_context
 from stages.shard.config import ShardConfig
 from stages.shard.stage import Shard
@@ -177,8 +177,51 @@ def test_an_image_that_is_not_finite_does_not_count(tiny: Tiny) -> None:
         read_images=lambda r: images, num_classes=2, config=AugmentConfig(),
     )  # fmt: skip
     sources = Sources(w, rows, list("abc"), 0 * rows, 0 * rows)
-    measured = measure(made, sources, context, str(tiny.perceptual), np.inf)
+    measured = measure(made, sources, context, str(tiny.perceptual), np.inf, keep_pixels=False)
+    assert measured.pixels is None
     assert measured.broken.tolist() == measured.flagged.tolist() == [False, True, False]
+
+
+def test_a_source_is_rendered_once_for_all_its_variants(tiny: Tiny) -> None:
+    network = open_generator(str(tiny.generator)).network
+    z = torch.randn(9, network.z_dim, generator=torch.Generator().manual_seed(0))
+    rows, numbers = torch.arange(3).repeat_interleave(3), torch.arange(3).repeat(3)
+    w = network.map(z)[rows]
+    sources = Sources(w, rows, [str(i) for i in range(9)], rows % 2, numbers)
+    made = Variants(network.map(z), no_partner(sources))
+    rendered: list[int] = []
+
+    def render(w: torch.Tensor, codes: object) -> torch.Tensor:
+        rendered.append(len(w))
+        return network.synthesize(w)
+
+    found = []
+    for slots in (1, 64):
+        context = Context(
+            map=network.map, render=render, z_dim=network.z_dim, fine_layers=(7,), pool=rows, slots=slots,
+            read_w=lambda r: w[r], read_codes=lambda r: None, read_labels=lambda r: r % 2, num_classes=2,
+            read_images=lambda r: w[r], config=AugmentConfig(), classify=lambda x: x.mean(dim=(2, 3))[:, :2],
+        )  # fmt: skip
+        found.append(measure(made, sources, context, str(tiny.perceptual), 0.5, keep_pixels=True))
+    assert rendered == [1] * (9 + 3) + [9, 3]
+    one, other = found
+    np.testing.assert_allclose(one.distance, other.distance, atol=1e-4)
+    np.testing.assert_array_equal(one.source_fooled, other.source_fooled)
+    np.testing.assert_array_equal(one.fooled, other.fooled)
+    assert one.pixels is not None
+    assert one.pixels.shape == (9, 32, 32, 3)
+
+
+def test_the_bound_is_measured_once_for_a_build(
+    build: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (str(tiny.generator), str(tiny.perceptual), "cpu")
+    assert len(list((build / ".cache").glob("unrelated-*.json"))) == 1
+    bound = unrelated_distance(*names, tmp_path)
+    assert bound == measure_unrelated(*names) > 0
+    monkeypatch.setattr("stages.augment.measure.measure_unrelated", None)
+    unrelated_distance.cache_clear()
+    assert unrelated_distance(*names, tmp_path) == bound
 
 
 def test_chunks_and_batches_make_no_difference(build: Path, classifier: Path) -> None:

@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipeline import mapped
 from pipeline.errors import PipelineError
 from pipeline.images import encode_png
 from stages.evaluate import reading
 from stages.evaluate.formats import split_files
-from stages.evaluate.reading import Samples, read_split
+from stages.evaluate.reading import Samples, check_split, read_split
 
 
 def by_id(samples: Samples) -> dict[str, int]:
@@ -63,12 +64,43 @@ def test_limit_and_size(one_format: dict[str, Path]) -> None:
     assert np.abs(few.pixels - means).max() <= 1  # rounded once down, once across
 
 
-def test_what_cannot_be_read(one_format: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_read(one_format: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PipelineError, match="no split 'val' in Parquet files or tars, but test, train"):
         read_split(one_format["parquet"], "val", "")
-    monkeypatch.setattr(reading, "MOST_OF_MEMORY", 1e-9)
-    with pytest.raises(PipelineError, match="give a smaller --input-size"):
-        read_split(one_format["parquet"], "train", "too large")
+    monkeypatch.setattr(mapped, "IN_MEMORY", 0)
+    monkeypatch.setattr(mapped, "MOST_OF_DISK", 1e-12)
+    for attempt in (
+        lambda: read_split(one_format["parquet"], "train", "too large", cache=tmp_path / "decoded"),
+        lambda: check_split(one_format["parquet"], "train", 0, None, tmp_path / "decoded"),
+    ):
+        with pytest.raises(PipelineError, match="give a smaller --input-size"):
+            attempt()
+
+
+def test_large_splits_lie_in_files_that_processes_share(
+    one_format: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, cache = one_format["parquet"], tmp_path / "decoded"
+    here = read_split(folder, "test", "", alone=True, latents=True)
+    monkeypatch.setattr(mapped, "IN_MEMORY", 0)
+    for decoded_again in (True, False):
+        read_split.cache_clear()
+        with monkeypatch.context() as patched:
+            if not decoded_again:
+                patched.setattr(reading, "decode", None)  # another process finds them decoded
+            shared = read_split(folder, "test", "", alone=True, latents=True, cache=cache)
+        assert isinstance(shared.pixels, np.memmap)
+        assert isinstance(shared.latents, np.memmap)
+        np.testing.assert_array_equal(shared.pixels, here.pixels)
+        np.testing.assert_array_equal(shared.latents, here.latents)  # type: ignore[arg-type]
+        assert shared.ids == here.ids
+        assert len(list(cache.iterdir())) == 2
+    read_split(folder, "test", "", alone=True, cache=cache)
+    assert len(list(cache.iterdir())) == 2
+    (tmp_path / "variants").mkdir()
+    with pytest.raises(PipelineError):
+        read_split(handmade(tmp_path / "variants", [[], []], [0, 1]), "train", "", alone=True, cache=cache)
+    assert len(list(cache.iterdir())) == 2
 
 
 def handmade(folder: Path, soft: list[list[float] | None], variants: list[int]) -> Path:

@@ -10,10 +10,12 @@ from pipeline.classifiers.architectures import build_network
 from pipeline.errors import PipelineError
 from pipeline.generators import open_generator
 from pipeline.images import to_float
+from stages.evaluate import sizes
 from stages.evaluate.config import EvaluateConfig
 from stages.evaluate.reading import Samples
 from stages.evaluate.recipes import OM_PGD5, PGD5, RECIPES, Batch, OnManifoldTraining
-from stages.evaluate.training import batches, train
+from stages.evaluate.sizes import attack_slots, step_bytes, trained_slots
+from stages.evaluate.training import batches, gradient_of, train
 from tests.conftest import Tiny
 
 CPU = torch.device("cpu")
@@ -141,3 +143,34 @@ def test_renderings_are_shrunk_as_the_images_are(tiny: Tiny) -> None:
     small = replace(batch, images=torch.nn.functional.avg_pool2d(batch.images, 2))
     network = build_network("vgg5", 2, batch.images.shape[-1], 4, input_size=16).train()
     assert RECIPES["dmat"].recipe(small, network, 0).images.shape == (8, 3, 16, 16)
+
+
+def test_gradients_of_a_batch_may_be_summed_from_parts(tiny: Tiny) -> None:
+    torch.manual_seed(0)
+    batch = on_manifold(tiny)
+    network = build_network("vgg5", 2, batch.images.shape[-1], 4)
+    found = []
+    for at_once in (64, 3, 1):
+        network.zero_grad()
+        loss = gradient_of(network, batch, at_once)
+        found.append((loss, [p.grad.clone() for p in network.parameters() if p.grad is not None]))
+    for loss, gradients in found[1:]:
+        torch.testing.assert_close(loss, found[0][0])
+        torch.testing.assert_close(gradients, found[0][1], atol=1e-6, rtol=1e-4)
+
+
+def test_sizes_follow_the_memory(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, generator = build_network("vgg5", 2, 256, 8), open_generator(str(tiny.generator)).network
+    assert attack_slots(build_network("vgg5", 2, 32), 32, CPU, generator) == 64
+    assert attack_slots(network, 256, CPU) == 1
+    each = step_bytes(network, 256)
+    assert 8 * 256**2 * 4 < each < 100 * 8 * 256**2 * 4
+    assert 0.2 < step_bytes(network, 128) / each < 0.3
+    assert step_bytes(network, 32, generator) > step_bytes(network, 32)
+    assert trained_slots(network, 32, CPU) > 64
+    assert trained_slots(network, 256, CPU) == sizes.TRAINED_BYTES // each
+    monkeypatch.setattr(sizes, "memory_share", lambda device: 10 * each)
+    assert attack_slots(network, 128, CPU) == 4  # by pixels
+    monkeypatch.setattr(sizes, "memory_share", lambda device: each)
+    assert attack_slots(network, 128, CPU) == 3
+    assert attack_slots(network, 256, CPU) == 1

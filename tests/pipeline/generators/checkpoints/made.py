@@ -1,16 +1,17 @@
 """Checkpoints of every kind, made without anyone's code: stand-ins under the names that real files refer to."""
 
 import pickle
+import re
 import sys
 import types
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from tests.reference import reference
@@ -42,63 +43,157 @@ def stand_ins(*names: str) -> Iterator[dict[str, Any]]:
 class Persistent:
     """A module as NVIDIA's persistence pickles it: a hook called with its class, source and attributes."""
 
-    def __init__(self, hook: Any, attributes: dict[str, Any]):
-        self.hook, self.attributes = hook, attributes
+    def __init__(self, hook: Any, attributes: dict[str, Any], kind: str = "Generator"):
+        self.hook, self.attributes, self.kind = hook, attributes, kind
 
     def __reduce__(self) -> Any:
         source = "import os\nraise SystemExit('the source was run')\n"
-        meta = {"type": "class", "version": 6, "module_src": source, "class_name": "X", "state": self.attributes}
-        return self.hook, (meta,)
+        meta = {"type": "class", "version": 6, "module_src": source, "class_name": self.kind}
+        return self.hook, (meta | {"state": self.attributes},), None
 
 
-def module_tree(
-    hook: Any, state: Mapping[str, Tensor], attributes: Mapping[str, Mapping[str, Any]], at: str = ""
-) -> Any:
-    """Nest a state dict into modules; `attributes` are extra ones by the module's name."""
-    own = {k: v for k, v in state.items() if "." not in k}
-    children: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in state.items():
-        head, _, rest = key.partition(".")
-        if rest:
-            children.setdefault(head, {})[rest] = tensor
-    buffers = {k: v for k, v in own.items() if k in ("w_avg", "noise_const", "resample_filter")}
+BUFFERS = ("w_avg", "noise_const", "resample_filter")
+ORDER = ("const", "conv0", "conv1", "torgb", "skip", "embed", "synthesis", "mapping")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is pickled: tensors, and attributes that are not the usual ones, by a module's class or its place."""
+
+    state: Mapping[str, Tensor]
+    clamp: float | None = None
+    changes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    rate: float = 0.01
+
+    def count(self, pattern: str) -> list[int]:
+        """Return the numbers that keys have at the pattern's group."""
+        return sorted({int(found[1]) for key in self.state if (found := re.match(pattern, key))})
+
+    def shape(self, key: str, axis: int) -> int:
+        """Return one size of a tensor, which a tiny snapshot may lack."""
+        return self.state[key].shape[axis] if key in self.state else 0
+
+
+def module_tree(hook: Any, snapshot: Snapshot, at: str = "") -> Persistent:
+    """Nest tensors into modules with the attributes that NVIDIA's classes of StyleGAN2-ADA give them."""
+    prefix = f"{at}." if at else ""
+    inside = [key.removeprefix(prefix) for key in snapshot.state if key.startswith(prefix)]
+    names = dict.fromkeys(key.partition(".")[0] for key in inside)
+    tensors = {name: snapshot.state[prefix + name] for name in names if prefix + name in snapshot.state}
+    children = sorted(names.keys() - tensors.keys(), key=lambda n: ORDER.index(n) if n in ORDER else 0)
+    children.sort(key=lambda name: int(re.sub(r"^(b|fc)", "", name)) if re.match(r"(b|fc)\d", name) else -1)
+    kind, attributes = attributes_of(snapshot, at)
     return Persistent(
         hook,
-        {
+        # What torch itself keeps in every module, in the order in which it does.
+        dict(nn.Module().__dict__)
+        | {
             "training": False,
-            "_parameters": OrderedDict((k, nn.Parameter(v)) for k, v in own.items() if k not in buffers),
-            "_buffers": OrderedDict(buffers, passing=torch.ones(3), absent=None),
-            "_non_persistent_buffers_set": {"passing"},
-            "_backward_hooks": OrderedDict(),
-            "_modules": OrderedDict(
-                (name, module_tree(hook, child, attributes, f"{at}{name}.")) for name, child in children.items()
-            ),
-            **attributes.get(at, {}),
-        },
+            "_parameters": {k: nn.Parameter(t, False) for k, t in tensors.items() if k not in BUFFERS},
+            "_buffers": {k: t for k, t in tensors.items() if k in BUFFERS},
+            "_modules": {name: module_tree(hook, snapshot, prefix + name) for name in children},
+        }
+        | attributes
+        | snapshot.changes.get(kind, {})
+        | snapshot.changes.get(at, {}),
+        kind,
     )
 
 
+def attributes_of(snapshot: Snapshot, at: str) -> tuple[str, dict[str, Any]]:
+    """Class and attributes of the module at a place of a generator."""
+    shape, clamp = snapshot.shape, snapshot.clamp
+    sizes, name = snapshot.count(r"synthesis\.b(\d+)\."), at.rpartition(".")[2]
+    w_dim, c_dim = shape("mapping.w_avg", 0), shape("mapping.embed.weight", 1)
+    z_dim = shape("mapping.fc0.weight", 1) - shape("mapping.embed.weight", 0)
+    dims = {"z_dim": z_dim, "c_dim": c_dim, "w_dim": w_dim}
+    num_ws, layers = 2 * len(sizes), len(snapshot.count(r"mapping\.fc(\d+)\."))
+    image = {"img_resolution": max(sizes, default=0), "img_channels": 3}
+    widths = {size: shape(f"synthesis.b{size}.conv1.weight", 0) for size in sizes}
+    options = {"channel_base": max(sizes, default=0) * [*widths.values(), 0][len(sizes) - 1]}
+    options |= {"channel_max": max(widths.values(), default=0), "num_fp16_res": 0, "conv_clamp": clamp}
+    size = int((re.findall(r"\.b(\d+)", at) or [0])[0])
+    out, fan_in = shape(f"{at}.weight", 0), shape(f"{at}.weight", 1)
+    if at == "":
+        arguments = {"mapping_kwargs": {"num_layers": layers}, "synthesis_kwargs": options}
+        return "Generator", dims | image | {"num_ws": num_ws} | called(**dims, **image, **arguments)
+    if at == "mapping":
+        sized = dims | {"num_ws": num_ws, "num_layers": layers}
+        return "MappingNetwork", sized | {"w_avg_beta": 0.995} | called(**sized)
+    if at == "synthesis":
+        own = {"w_dim": w_dim, "img_resolution": image["img_resolution"]}
+        own |= {"img_resolution_log2": image["img_resolution"].bit_length() - 1, "img_channels": 3}
+        own |= {"block_resolutions": sizes, "num_ws": num_ws}
+        return "SynthesisNetwork", own | called(w_dim=w_dim, **image, **options)
+    if re.fullmatch(r"synthesis\.b\d+", at):
+        named = {"w_dim": w_dim, "resolution": size, "img_channels": 3, "is_last": size == max(sizes)}
+        own = {"in_channels": shape(f"{at}.conv0.weight", 1)} | named | {"architecture": "skip", "use_fp16": False}
+        own |= {"channels_last": False, "num_conv": 2 if size > 4 else 1, "num_torgb": 1}
+        out = shape(f"{at}.conv1.weight", 0)
+        return "SynthesisBlock", own | called(own["in_channels"], out, **named, use_fp16=False, conv_clamp=clamp)
+    if name in ("conv0", "conv1"):
+        own = {"resolution": size, "up": 2 if name == "conv0" else 1, "use_noise": True, "activation": "lrelu"}
+        own |= {"conv_clamp": clamp, "padding": 1, "act_gain": np.sqrt(2)}
+        up = {"up": 2, "resample_filter": [1, 3, 3, 1]} if name == "conv0" else {}
+        named = {"w_dim": w_dim, "resolution": size, **up, "conv_clamp": clamp, "channels_last": False}
+        return "SynthesisLayer", own | called(fan_in, out, **named)
+    if name == "torgb":
+        named = {"w_dim": w_dim, "conv_clamp": clamp, "channels_last": False}
+        own = {"conv_clamp": clamp, "weight_gain": 1 / np.sqrt(fan_in)}
+        return "ToRGBLayer", own | called(fan_in, out, **named)
+    if name == "skip":
+        own = {"activation": "linear", "up": 2, "down": 1, "conv_clamp": None, "padding": 0}
+        own |= {"weight_gain": 1 / np.sqrt(fan_in), "act_gain": 1, "bias": None}
+        named = {"kernel_size": 1, "bias": False, "up": 2, "resample_filter": [1, 3, 3, 1], "channels_last": False}
+        return "Conv2dLayer", own | called(fan_in, out, **named)
+    mapped, named = name.startswith("fc"), {"bias_init": 1} if name == "affine" else {}
+    rate = snapshot.rate if mapped else 1
+    own = {"activation": "lrelu" if mapped else "linear", "weight_gain": rate / np.sqrt(max(fan_in, 1))}
+    named |= {"activation": "lrelu", "lr_multiplier": rate} if mapped else {}
+    return "FullyConnectedLayer", own | {"bias_gain": rate} | called(fan_in, out, **named)
+
+
+def called(*arguments: Any, **named: Any) -> dict[str, Any]:
+    """Return how the persistence remembers the arguments that a module was made with."""
+    return {"_init_args": arguments, "_init_kwargs": named}
+
+
 def nvidia_pickle(
-    path: Path, state: Mapping[str, Tensor], clamp: float | None, protocol: int = 4, copies: int = 1, **extra: Any
+    path: Path,
+    state: Mapping[str, Tensor],
+    clamp: float | None,
+    protocol: int = 4,
+    copies: int = 1,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+    rate: float = 0.01,
 ) -> Path:
-    """Write a StyleGAN2-ADA snapshot of this generator."""
+    """Write a StyleGAN2-ADA snapshot of this generator.
+
+    `changes` are attributes by the class or the place of their modules, `rate` is the mapping's lr_multiplier.
+    """
     with stand_ins(HOOK, "dnnlib.util.EasyDict") as made:
         hook = made["_reconstruct_persistent_obj"]
-        layers = {f"synthesis.b{r}.conv1.": {"conv_clamp": clamp, "activation": "lrelu"} for r in (4, 8, 16, 32)}
-        blocks = {f"synthesis.b{r}.": {"architecture": "skip"} for r in (4, 8, 16, 32)}
-        generator = module_tree(hook, state, layers | blocks | {"synthesis.b8.": extra or {"architecture": "skip"}})
         settings = made["EasyDict"](class_name="training.dataset.ImageFolderDataset", max_size=np.int64(7))
         snapshot = {"training_set_kwargs": settings, "G": None, "D": None}
         for name in ("G", "D")[: copies - 1]:
-            snapshot[name] = module_tree(
-                hook, {key: tensor.clone() for key, tensor in state.items()}, layers | blocks
-            )
-        snapshot |= {"G_ema": generator, "augment_pipe": None}
+            copied = {key: tensor.clone() for key, tensor in state.items()}
+            snapshot[name] = module_tree(hook, Snapshot(copied, clamp))
+        snapshot |= {"G_ema": module_tree(hook, Snapshot(state, clamp, changes or {}, rate)), "augment_pipe": None}
         path.write_bytes(pickle.dumps(snapshot, protocol))
     return path
 
 
-def tf_network(Network: Any, settings: Mapping[str, Any], variables: Mapping[str, Any]) -> Any:
+# What the outermost network takes for itself; all else it hands to its components, whose files repeat it.
+TF_OWN = {"truncation_psi", "style_mixing_prob", "synthesis_func", "mapping_func"}
+
+
+def tf_network(
+    Network: Any,
+    settings: Mapping[str, Any],
+    variables: Mapping[str, Any],
+    version: int = 4,
+    source: str = "raise SystemExit('the source was run')",
+) -> Any:
     """Make a TensorFlow network; variables named part/… go into its components."""
     network = Network()
     parts = {part: {} for part in ("mapping", "synthesis")}
@@ -109,11 +204,19 @@ def tf_network(Network: Any, settings: Mapping[str, Any], variables: Mapping[str
             parts[part][rest] = array
         else:
             own.append((name, array))
-    components = {part: tf_network(Network, {}, inner) for part, inner in parts.items() if inner}
+    handed = {name: value for name, value in settings.items() if name not in TF_OWN}
+    extra = {"mapping": {"dlatent_broadcast": 6}, "synthesis": {}}
+    components = {
+        part: tf_network(Network, handed | extra[part], inner, version, source)
+        for part, inner in parts.items()
+        if inner
+    }
     network.__dict__ |= {
-        "version": 4, "name": "Gs", "static_kwargs": dict(settings), "components": components,
-        "build_module_src": "raise SystemExit('the source was run')", "build_func_name": "G", "variables": own,
+        "version": version, "name": "Gs", "static_kwargs": dict(settings), "components": components,
+        "build_module_src": source, "build_func_name": "G", "variables": own,
     }  # fmt: skip
+    if version == 5:
+        network.__dict__ |= {"input_shapes": [[None, 6]], "output_names": ["images_out"]}
     return network
 
 
@@ -123,10 +226,11 @@ def tf_pickle(
     settings: Mapping[str, Any] | None = None,
     protocol: int = 4,
     name: str = "dnnlib.tflib.network.Network",
+    **more: Any,
 ) -> Path:
     """Write a tuple (G, D, Gs) of which only Gs holds these variables."""
     with stand_ins(name) as made:
-        empty, full = {}, tf_network(made["Network"], settings or {}, variables)
+        empty, full = {}, tf_network(made["Network"], settings or {}, variables, **more)
         others = [tf_network(made["Network"], empty, empty) for _ in range(2)]
         path.write_bytes(pickle.dumps((*others, full), protocol))
     return path
@@ -180,6 +284,10 @@ def as_rosinality(state: Mapping[str, Tensor]) -> dict[str, Any]:
             result[f"style.{int(place[2:]) + 1}.{rest[0]}"] = tensor
         elif rest == ["const"]:
             result["input.input"] = tensor[None]
+        elif rest[-1:] == ["resample_filter"] and rest[0] != "conv1" and place != "b4":
+            step = int(place[1:]).bit_length() - 4
+            name = f"convs.{2 * step}.conv.blur" if rest[0] == "conv0" else f"to_rgbs.{step}.upsample"
+            result[f"{name}.kernel"] = 4 * tensor
         elif network == "synthesis" and rest[-1] != "resample_filter":
             step = int(place[1:]).bit_length() - 4  # 0 for 8 x 8
             layer, leaf = rest[0], ".".join(rest[1:])
@@ -197,7 +305,6 @@ def as_rosinality(state: Mapping[str, Tensor]) -> dict[str, Any]:
             if leaf == "weight":
                 tensor = tensor[None]
             result[f"{target}.{named}"] = tensor.reshape(1) if leaf == "noise_strength" else tensor
-    result["convs.0.conv.blur.kernel"] = result["to_rgbs.0.upsample.kernel"] = torch.ones(4, 4)
     return {"g_ema": OrderedDict(result), "latent_avg": state["mapping.w_avg"]}
 
 

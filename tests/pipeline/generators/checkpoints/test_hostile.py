@@ -112,7 +112,7 @@ def test_a_hostile_part_is_found_wherever_it_is(tmp_path: Path, file: Path, plac
     elif place == "in a storage":
         storage = call("torch.storage._load_from_bytes", b"C" + bytes([len(b := pickle.dumps(bomb, 2))]) + b)
         tensor = call("torch._utils._rebuild_tensor_v2", storage, b"K\0", b")", b")")
-        state = [text("main.0.weight") + tensor, text("b") + tensor, text("c") + tensor]
+        state = [text(key) + tensor for key in ("main.0.weight", "main.1.running_mean", "c")]
         content = program(b"}(", *state, b"u")
     elif place in ("in a zip", "in an old torch file"):
         torch.save({"a": torch.ones(2), "b": bomb}, file, _use_new_zipfile_serialization=place == "in a zip")
@@ -253,6 +253,26 @@ def test_modules_that_hold_each_other(file: Path) -> None:
     assert "without end" in refusal(file, program(*parts, b"h" + bytes([40])))
 
 
+def test_modules_that_share_what_they_hold(file: Path) -> None:
+    stored: bytes = torch.ones(1)._typed_storage().__reduce__()[1][0]
+    storage = call("torch.storage._load_from_bytes", b"B" + struct.pack("<I", len(stored)) + stored)
+    tensor = call("torch._utils._rebuild_tensor_v2", storage, b"K\0", b"K\1\x85", b"K\1\x85")
+    many = b"}(" + b"".join(text(f"t{i}") + b"h\0" for i in range(120)) + b"u"
+    leaf = call(HOOK, b"}" + text("state") + b"}" + text("_buffers") + b"h\1ss")
+    children = b"}(" + b"".join(text(f"m{i}") + b"h\2" for i in range(120)) + b"u"
+    whole = call(HOOK, b"}" + text("state") + b"}" + text("_modules") + children + b"ss")
+    parts = [tensor + b"\x940", many + b"\x940", leaf + b"\x940"]
+    assert "over 10,000 tensors" in refusal(file, program(*parts, whole), measure=False)
+
+
+def test_modules_with_endless_names(file: Path) -> None:
+    name = b"X" + struct.pack("<I", 1000) + b"n" * 1000
+    leaf = call(HOOK, b"}" + text("state") + b"}s")
+    inner = b"}" + name + leaf + b"s"
+    whole = call(HOOK, b"}" + text("state") + b"}" + text("_modules") + inner + b"ss")
+    assert "have no names" in refusal(file, program(whole))
+
+
 @pytest.mark.parametrize(
     "part",
     [
@@ -301,7 +321,7 @@ def attempt(path: Path, content: bytes) -> None:
 def test_a_file_cut_anywhere_is_refused(file: Path, small: dict[str, bytes], kind: str) -> None:
     content = small[kind]
     # Zips are mostly padding, modules alike.
-    for end in range(1, len(content), {"zip": 13, "nvidia": 5}.get(kind, 1)):
+    for end in range(1, len(content), {"zip": 13, "nvidia": 29}.get(kind, 1)):
         file.write_bytes(content[:end])
         with pytest.raises(CheckpointError):
             read_checkpoint(file)

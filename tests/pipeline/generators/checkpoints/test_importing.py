@@ -20,7 +20,7 @@ from pipeline.manifest import weights_folder
 from tests.pipeline.generators import tiny_states
 from tests.pipeline.generators.checkpoints.made import as_tf_stylegan1, nvidia_pickle, parity, tf_pickle
 
-FAMILIES = ["stylegan1", "stylegan2", "biggan", "biggan_deep", "progan", "dcgan"]
+FAMILIES = ["stylegan1", "stylegan2", "stylegan3", "biggan", "biggan_deep", "progan", "dcgan"]
 
 
 @pytest.fixture(autouse=True)
