@@ -167,7 +167,9 @@ class SynthesisLayer(ModulatedConv):
         x = self.activation.function(x)
         if not self.activation.homogeneous:
             x = x * self.gain
-        return x if self.conv_clamp is None else F.hardtanh(x, -self.conv_clamp, self.conv_clamp)
+        if self.conv_clamp is None:
+            return x
+        return F.hardtanh(x, -self.conv_clamp, self.conv_clamp, inplace=not x.requires_grad)
 
     def energy(self, weight: Tensor) -> Tensor:
         """Squares of a weight [out, in, k, k], summed over its positions as they lie in memory: [in, out]."""
