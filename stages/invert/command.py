@@ -89,7 +89,7 @@ def invert(
     from pipeline.samples import read_notes
     from stages.invert.compiled import require_compiler
     from stages.invert.estimate import estimate, work_of
-    from stages.invert.probing import prepare
+    from stages.invert.probing import prepare, probes_to_take
     from stages.invert.stage import Invert
 
     manifest = build.manifest
@@ -126,7 +126,8 @@ def invert(
     if dry_run:
         chunks = left_to_do(stage, build, stage.chunks(build), run.fresh)
         workers = workers_at_work(execution, len(chunks))
-        plan = estimate(config, network, found, sum(map(len, chunks)), len(chunks), workers)
+        probes = probes_to_take(build, config, open_generator(generator))
+        plan = estimate(config, network, found, sum(map(len, chunks)), len(chunks), workers, probes)
         return show_estimates(f"{manifest.name} into {generator}", {}, [plan], found.device, run.as_json)
     with build.lock():
         if config.method not in ("given", "encoder"):

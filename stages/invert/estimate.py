@@ -30,14 +30,15 @@ def estimate(
     samples: int,
     tasks: int = 0,
     workers: int = 1,
+    probes: int = 0,
 ) -> Estimate:
-    """Of so many images, in so many tasks if they are cut already."""
+    """Of so many images, in so many tasks if they are cut already, and of the probes that come before."""
     work = work_of(config)
-    hours = samples * found.seconds(work) / 3600
+    hours = (samples * found.seconds(work) + probes * found.rates.gradient_step) / 3600
     return Estimate(
         stage="invert",
         samples=samples,
-        steps=round(samples * work.steps),
+        steps=round(samples * work.steps) + probes,
         bytes=samples * row_bytes(config, network),
         hours=hours,
         tasks=tasks,

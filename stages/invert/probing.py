@@ -114,6 +114,14 @@ def prepare(
     run_stage(stage, build, execution, fresh=begun not in (None, stage.settings(build)), unit="probes")
 
 
+def probes_to_take(build: Build, config: InvertConfig, loaded: LoadedGenerator) -> int:
+    """How many probes a run would take: none where they were taken before, or where nothing is searched for."""
+    if config.method in ("given", "encoder"):
+        return 0
+    known = read(build_path(build, config, loaded)) or read(shared_path(config, loaded))
+    return PROBES if known is None else 0
+
+
 def present_preconditioner(build: Build, config: InvertConfig, loaded: LoadedGenerator) -> Preconditioner | None:
     """The build's preconditioner for this generator and space, if it has been measured."""
     return read(build_path(build, config, loaded))

@@ -6,19 +6,23 @@ from pathlib import Path
 
 import pytest
 
+from stages.invert.preconditioner import PROBES
 from tests.conftest import Tiny, run_pipeline, tree_digest
 
 LATENT = 8 * 16 * 4
 
 
-def test_invert_tells_what_it_takes_and_writes_nothing(tmp_path: Path, tiny: Tiny) -> None:
+def test_invert_tells_what_it_takes_and_writes_nothing(
+    tmp_path: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONMANIFOLD_WEIGHTS", str(tmp_path_factory.mktemp("nothing-measured-yet")))
     asked = ["invert", "--dataset", "color-digits", *tiny.networks, "--limit", "100", "--dry-run", "--store-images"]
     done = run_pipeline(*asked, "--steps", "30", "--workers", "2", "--json", cwd=tmp_path)
     assert done.code == 0, done.err
     plan = json.loads(done.out)
     (stage,) = plan["stages"]
     assert plan["device"] == "cpu"
-    assert (stage["stage"], stage["samples"], stage["tasks"], stage["steps"]) == ("invert", 100, 2, 3000)
+    assert (stage["stage"], stage["samples"], stage["tasks"], stage["steps"]) == ("invert", 100, 2, 3000 + PROBES)
     assert stage["bytes"] == 100 * (LATENT + 24 + 2 * 32 * 32 * 3)
     assert stage["workers"] == 2
     assert 0 < stage["elapsed"] < stage["hours"]
