@@ -9,7 +9,7 @@ from typing import Any
 from tests.conftest import PIPELINE
 
 ARRAYS = ("latents.zarr/**/*", "samples.parquet")
-LIMIT, STEPS = 112, 12  # 7 chunks
+LIMIT, STEPS = 208, 16  # 13 chunks
 
 
 def wait_for_records(
