@@ -12,7 +12,10 @@ import torch
 
 from pipeline.classifiers.architectures import ARCHITECTURES, build_network
 from pipeline.composition import channels_after
-from pipeline.encoders import open_encoder
+from pipeline.encoders import encode, open_encoder
+from pipeline.encoders.checkpoints import KINDS as ENCODERS
+from pipeline.encoders.importing import import_weights
+from pipeline.generators import open_generator
 from pipeline.generators.loading import forget_generators
 from pipeline.perceptual import load_perceptual
 from pipeline.perceptual.vgg16 import VGG16Perceptual
@@ -21,6 +24,7 @@ from stages.evaluate.attacks import ATTACKS
 from stages.evaluate.recipes import RECIPES
 from tests.conftest import Finished, Tiny, run_pipeline, write_manifest
 from tests.pipeline.datasets.samples import write_image
+from tests.pipeline.encoders import made as encoders
 from tests.pipeline.generators.tiny_states import FAMILIES
 from tests.pretended_device import pretended_cuda
 
@@ -198,3 +202,15 @@ def test_perceptual_nets_and_classifiers() -> None:
         for name in ARCHITECTURES:
             network = build_network(name, 3, 32, width=1, input_size=16 if name == "vgg5" else 0).to("cuda")
             assert network(images).is_cuda
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_other_people_s_encoders(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONMANIFOLD_WEIGHTS", str(tmp_path / "weights"))
+    name = f"placed-{kind.lower()}"
+    import_weights(encoders.write(tmp_path / "x.pt", encoders.checkpoint(kind)), name)
+    with pretended_cuda():
+        loaded, generator = open_encoder(name, name, "cuda"), open_generator(name, "cuda").network
+        codes = encode(loaded.network, generator, torch.zeros(2, 3, 32, 32, device="cuda"), passes=2)
+        assert codes.is_cuda
+        assert torch.isfinite(codes).all()
