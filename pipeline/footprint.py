@@ -15,7 +15,7 @@ from pipeline.perceptual import PerceptualNet
 
 N = TypeVar("N", bound=nn.Module)
 
-PIXEL_BYTES = 6000  # of a gradient step, for networks that cannot be run without numbers
+PIXEL_BYTES = 6000  # of a gradient step, where it is not counted
 RENDERED_BYTES = 1500  # of a rendering alone
 
 
@@ -52,30 +52,35 @@ def without_numbers(network: N) -> N:
 def step_bytes(network: LayeredGenerator, perceptual: PerceptualNet) -> int:
     """Bytes of one image's rendering, distance and gradient at once, in float32, beside the networks."""
 
-    def step(generator: LayeredGenerator, net: PerceptualNet, w: Tensor) -> None:
+    def step(generator: LayeredGenerator, net: PerceptualNet) -> None:
         target = net.target(torch.zeros(1, 3, network.resolution, network.resolution, device="meta"))
+        w = latent(generator)
         torch.autograd.grad(net.distance(generator.synthesize(w), target).sum(), w)
 
-    return peak_bytes(step, PIXEL_BYTES, network, perceptual)
+    return peak_bytes(step, network, perceptual) or PIXEL_BYTES * network.resolution**2
 
 
 def render_bytes(network: LayeredGenerator) -> int:
     """Bytes of rendering one image, in float32, beside the network."""
 
-    def render(generator: LayeredGenerator, w: Tensor) -> None:
+    def render(generator: LayeredGenerator) -> None:
         with torch.no_grad():
-            generator.synthesize(w)
+            generator.synthesize(latent(generator))
 
-    return peak_bytes(render, RENDERED_BYTES, network)
+    return peak_bytes(render, network) or RENDERED_BYTES * network.resolution**2
 
 
-def peak_bytes(action: Callable[..., None], each_pixel: int, network: LayeredGenerator, *others: nn.Module) -> int:
-    """Peak of an action on networks and a w+ without numbers; where they need numbers, so much for each pixel."""
-    w = torch.zeros(1, network.num_ws, network.w_dim, device="meta", requires_grad=True)
+def latent(generator: LayeredGenerator) -> Tensor:
+    """A w+ [1, num_ws, w_dim] without numbers, of which gradients may be taken."""
+    return torch.zeros(1, generator.num_ws, generator.w_dim, device="meta", requires_grad=True)
+
+
+def peak_bytes(action: Callable[..., None], *networks: nn.Module) -> int | None:
+    """Peak of an action on copies of networks without numbers; None where it needs numbers to go on."""
+    copies = [without_numbers(network) for network in networks]
     try:
-        copies = [without_numbers(net) for net in (network, *others)]
         with torch.enable_grad(), LiveBytes() as counted:
-            action(*copies, w)
-    except (RuntimeError, NotImplementedError, ValueError, AssertionError):
-        return each_pixel * network.resolution**2
-    return int(counted.peak)
+            action(*copies)
+    except (RuntimeError, ValueError, AssertionError):  # whichever way a network's code asks for a number
+        return None
+    return max(1, int(counted.peak))

@@ -17,7 +17,7 @@ from pipeline.encoders.backbones import ImprovedResNet, ResNet
 from pipeline.encoders.psp import RGB
 from pipeline.errors import CheckpointError, WeightsError
 from pipeline.generators.checkpoints.arrays import is_array, to_array
-from pipeline.generators.checkpoints.formats import MAX_GROWTH, Checkpoint, from_content, real
+from pipeline.generators.checkpoints.recognition import MAX_GROWTH, Checkpoint, from_content, real
 from pipeline.generators.checkpoints.records import Call
 from pipeline.generators.checkpoints.tensors import Tensors, is_tensor
 from pipeline.generators.checkpoints.torchfiles import LEGACY_MAGIC, TorchFile, read_legacy, read_zip

@@ -15,8 +15,8 @@ from pipeline.encoders.checkpoints import EncoderCheckpoint, read_encoder_checkp
 from pipeline.errors import CheckpointError, ManifestError, PipelineError, WeightsError
 from pipeline.files import remove, sha256_file, write_bytes
 from pipeline.generators import LoadedGenerator, open_generator
-from pipeline.generators.checkpoints.formats import Checkpoint
 from pipeline.generators.checkpoints.importing import NAME, Imported, built, import_checkpoint
+from pipeline.generators.checkpoints.recognition import Checkpoint
 from pipeline.generators.layered import LayeredGenerator
 from pipeline.generators.loading import find_generator
 from pipeline.manifest import MANIFESTS, EncoderManifest, parse_manifest, read_toml, weights_folder

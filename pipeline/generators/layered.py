@@ -12,6 +12,7 @@ from pipeline.devices import channels_last
 from pipeline.errors import WeightsError
 from pipeline.generators.base import Activations, NoiseMode
 from pipeline.generators.blank import blank_network
+from pipeline.generators.layers import truncate
 
 State = Mapping[str, Tensor]
 
@@ -184,6 +185,32 @@ class LayeredGenerator(nn.Module):
 
     def arrange(self) -> None:
         """Lay weights out in memory as they are read, where that is not channels last."""
+
+
+class StyleGenerator(LayeredGenerator):
+    """Base of the families with a mapping network, whose w all layers share unless they are given their own."""
+
+    @property
+    @abstractmethod
+    def mean_w(self) -> Tensor:
+        """The mean of w [w_dim], which truncation moves to."""
+
+    @abstractmethod
+    def mapped(self, z: Tensor, c: Tensor | None) -> Tensor:
+        """Map z [B, z_dim] (and labels c [B, c_dim]) to w [B, w_dim], or to one for each layer."""
+
+    def map(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> Tensor:
+        """Map z [B, z_dim] (and labels c [B, c_dim]) to w+ [B, num_ws, w_dim].
+
+        Truncation moves the first `truncation_cutoff` layers (all, if None) to mean_w + psi * (w - mean_w).
+        """
+        return truncate(self.mapped(z, c), self.mean_w, truncation_psi, truncation_cutoff, self.num_ws)
 
 
 def private_copy(tensor: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def find_generator(name_or_path: str) -> tuple[GeneratorManifest, Path]:
 
 def bare_weights(path: Path) -> tuple[GeneratorManifest, Path]:
     """Make a manifest for weights without one."""
-    from pipeline.generators.checkpoints.formats import recognise
+    from pipeline.generators.checkpoints.recognition import recognise
 
     state = read_weights(path)
     family = recognise(state).family

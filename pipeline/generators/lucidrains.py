@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.generators.base import Activations, NoiseMode
-from pipeline.generators.layered import LayeredGenerator, State
-from pipeline.generators.layers import LRELU_SLOPE, numbers, truncate
+from pipeline.generators.layered import State, StyleGenerator
+from pipeline.generators.layers import LRELU_SLOPE, numbers
 
 MAPPING_RATE = 0.1
 MEAN_NOISE = 0.5  # of uniform numbers in [0, 1]
@@ -111,7 +111,7 @@ class SynthesisNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(w_dim, widths[i], widths[i + 1]) for i in range(len(channels)))
 
 
-class LucidStyleGAN2(LayeredGenerator):
+class LucidStyleGAN2(StyleGenerator):
     """The generator: for each resolution two convolutions and RGB, layers 0, 1 and 2 of 4 x 4, and so on.
 
     w[l] is the style of layer l. It can stop after all but the last; what a layer of RGB has painted stays.
@@ -154,18 +154,10 @@ class LucidStyleGAN2(LayeredGenerator):
         """The mean of w [w_dim], which truncation moves to."""
         return self.S.w_avg
 
-    def map(
-        self,
-        z: Tensor,
-        c: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        """Map z [B, z_dim] to w+ [B, num_ws, w_dim]; there are no labels.
-
-        Truncation moves the first `truncation_cutoff` layers (all, if None) to w_avg + psi * (w - w_avg).
-        """
-        return truncate(self.S(z), self.S.w_avg, truncation_psi, truncation_cutoff, self.num_ws)
+    def mapped(self, z: Tensor, c: Tensor | None) -> Tensor:
+        """Run the mapping network."""
+        w: Tensor = self.S(z)
+        return w
 
     def layer_resolution(self, layer: int) -> int:
         """Height and width of the features after `layer`: 4, 4, 4, 8, 8, 8, …"""

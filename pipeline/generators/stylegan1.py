@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.generators.base import Activations, NoiseMode
-from pipeline.generators.layered import LayeredGenerator, State
-from pipeline.generators.layers import numbers, truncate
+from pipeline.generators.layered import State, StyleGenerator
+from pipeline.generators.layers import numbers
 from pipeline.generators.stylegan1_layers import (
     FUSED_FROM,
     EpilogueOptions,
@@ -35,7 +35,7 @@ class MeanW(nn.Module):
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
 
-class StyleGAN1(LayeredGenerator):
+class StyleGAN1(StyleGenerator):
     """The generator G. Its num_ws layers are those where it can stop, too: w[l] styles the output of layer l.
 
     Args:
@@ -137,19 +137,10 @@ class StyleGAN1(LayeredGenerator):
         """The tracked mean of w [w_dim], which truncation moves to."""
         return self.truncation.w_avg
 
-    def map(
-        self,
-        z: Tensor,
-        c: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        """Map z [B, z_dim] (and labels c [B, c_dim]) to w+ [B, num_ws, w_dim].
-
-        Truncation moves the first `truncation_cutoff` layers (all, if None) to w_avg + psi * (w - w_avg); the
-        official networks are usually shown with psi 0.7 and cutoff 8.
-        """
-        return truncate(self.mapping(z, c), self.truncation.w_avg, truncation_psi, truncation_cutoff, self.num_ws)
+    def mapped(self, z: Tensor, c: Tensor | None) -> Tensor:
+        """Run the mapping network."""
+        w: Tensor = self.mapping(z, c)
+        return w
 
     def layer_resolution(self, layer: int) -> int:
         """Height and width of the features after `layer`: 4, 4, 8, 8, 16, …"""

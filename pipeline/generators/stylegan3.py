@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from pipeline.generators.base import Activations, NoiseMode
-from pipeline.generators.layered import LayeredGenerator, State
-from pipeline.generators.layers import numbers, truncate
-from pipeline.generators.stylegan2 import MappingNetwork
+from pipeline.generators.layered import State, StyleGenerator
+from pipeline.generators.layers import numbers
+from pipeline.generators.stylegan2_layers import MappingNetwork
 from pipeline.generators.stylegan3_layers import SynthesisInput, SynthesisLayer, ToRGB
 from pipeline.generators.stylegan3_sampling import Sampling, check
 
@@ -52,7 +52,7 @@ class SynthesisNetwork(nn.Module):
         return self.get_submodule(self.names[index])
 
 
-class StyleGAN3(LayeredGenerator):
+class StyleGAN3(StyleGenerator):
     """The generator G.
 
     It can stop after the Fourier features, which read w[0], and after each convolution L0, L1, …, which read w[1],
@@ -147,18 +147,10 @@ class StyleGAN3(LayeredGenerator):
         """The tracked mean of w [w_dim], which truncation moves to."""
         return self.mapping.w_avg
 
-    def map(
-        self,
-        z: Tensor,
-        c: Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
-    ) -> Tensor:
-        """Map z [B, z_dim] (and labels c [B, c_dim]) to w+ [B, num_ws, w_dim].
-
-        Truncation moves the first `truncation_cutoff` layers (all, if None) to w_avg + psi * (w - w_avg).
-        """
-        return truncate(self.mapping(z, c), self.mapping.w_avg, truncation_psi, truncation_cutoff, self.num_ws)
+    def mapped(self, z: Tensor, c: Tensor | None) -> Tensor:
+        """Run the mapping network."""
+        w: Tensor = self.mapping(z, c)
+        return w
 
     def layer_resolution(self, layer: int) -> int:
         """Height and width of the features after `layer`, with the margin around the image: 36, 36, …, 276, 256."""

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from pipeline.composition import channels_after
 from pipeline.errors import PipelineError
 from pipeline.generators import Generator, LoadedGenerator
+from pipeline.generators.layered import StyleGenerator
 from pipeline.seeds import torch_generator
 from stages.directions.config import DirectionsConfig
 
 BATCH = 64  # images rendered at once for their activations
 MOST_BYTES = 2**31  # of all activations, which are reduced together
-# Families that map z to w; the others take z itself as w, whose distribution has no directions of its own.
-MAPPED = ("stylegan1", "stylegan2", "stylegan3", "lucidrains")
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,8 @@ class Samples:
 
 def resolve_space(loaded: LoadedGenerator, config: DirectionsConfig) -> str:
     """What is reduced, `w` or `activations`. Raises PipelineError if there is no such layer, or no room for it."""
-    mapped = "w" if loaded.manifest.family in MAPPED else "activations"
+    # Other families take z itself as w, whose distribution has no directions of its own.
+    mapped = "w" if isinstance(loaded.network, StyleGenerator) else "activations"
     space = mapped if config.space == "auto" else config.space
     if space == "activations" and config.layer >= loaded.network.num_layers:
         raise PipelineError(

@@ -1,11 +1,11 @@
 """How many images a classifier is asked about, attacked on or trained on at once: by their size and the memory."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.batches import FILLED, SLOT_PIXELS
 from pipeline.capacity import BASE_BYTES
-from pipeline.footprint import LiveBytes, without_numbers
+from pipeline.footprint import latent, peak_bytes
 from pipeline.generators import Generator
 from pipeline.generators.layered import LayeredGenerator
 from pipeline.memory import memory_share
@@ -13,9 +13,8 @@ from pipeline.memory import memory_share
 MOST = 64  # images attacked at once
 SMALL = 64  # height and width up to which so many fit any memory
 PIXEL_BYTES = 4000  # of a gradient step, for networks that cannot be run without numbers
-TRAINED_BYTES = (
-    2**31
-)  # of activations in a training step; a constant, for what batch normalisation sees hangs on it
+# Of activations in a training step; a constant, for what batch normalisation sees hangs on it.
+TRAINED_BYTES = 2**31
 
 
 def worker_memory(size: int, device: torch.device) -> int:
@@ -43,18 +42,19 @@ def trained_slots(network: nn.Module, size: int, device: torch.device) -> int:
 
 
 def step_bytes(network: nn.Module, size: int, generator: Generator | None = None) -> int:
-    """Bytes of one image's logits and their gradient, from w+ on if there is a generator, beside the networks."""
-    w: Tensor | None = None
-    rendered: LayeredGenerator | None = None
-    try:
-        judge = without_numbers(network)
-        if isinstance(generator, LayeredGenerator):
-            rendered = without_numbers(generator)
-            w = torch.zeros(1, generator.num_ws, generator.w_dim, device="meta", requires_grad=True)
-        x = torch.zeros(1, 3, size, size, device="meta", requires_grad=True)
-        with torch.enable_grad(), LiveBytes() as counted:
-            images = x if rendered is None or w is None else rendered.synthesize(w)
-            torch.autograd.grad(judge(images).sum(), x if w is None else w)
-    except (RuntimeError, NotImplementedError, ValueError, AssertionError):
-        return PIXEL_BYTES * max(size, 0 if generator is None else generator.resolution) ** 2
-    return max(1, int(counted.peak))
+    """Bytes of one image's logits and their gradient, from w+ on if there is a generator, beside the networks.
+
+    A user's own network may be such that it cannot be run without numbers: then so much for each pixel.
+    """
+
+    def step(judge: nn.Module, rendered: LayeredGenerator | None = None) -> None:
+        if rendered is None:
+            images = start = torch.zeros(1, 3, size, size, device="meta", requires_grad=True)
+        else:
+            start = latent(rendered)
+            images = rendered.synthesize(start)
+        torch.autograd.grad(judge(images).sum(), start)
+
+    rendering = (generator,) if isinstance(generator, LayeredGenerator) else ()
+    seen = max(size, 0 if generator is None else generator.resolution)
+    return peak_bytes(step, network, *rendering) or PIXEL_BYTES * seen**2

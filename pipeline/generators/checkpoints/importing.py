@@ -13,16 +13,15 @@ from torch import Tensor
 
 from pipeline.errors import CheckpointError, ManifestError, PipelineError, WeightsError
 from pipeline.files import remove, sha256_file, write_bytes
-from pipeline.generators.checkpoints.formats import Checkpoint, read_checkpoint
 from pipeline.generators.checkpoints.other_files import folder
-from pipeline.generators.layered import LayeredGenerator
+from pipeline.generators.checkpoints.recognition import Checkpoint, read_checkpoint
+from pipeline.generators.layered import LayeredGenerator, StyleGenerator
 from pipeline.generators.loading import check_sizes, family_class, forget_generators
 from pipeline.images import Pixels, encode_png, grid, to_uint8
 from pipeline.manifest import MANIFESTS, GeneratorManifest, parse_manifest, read_toml, weights_folder
 from pipeline.weights import write_weights
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-STYLE_FAMILIES = frozenset({"stylegan1", "stylegan2", "stylegan3", "lucidrains"})
 FINE_FROM = 128  # AdvMix: layers of 128 x 128 and finer do not carry the label
 
 # The picture: at most this many samples, fewer where they are large; each shown at no more than this size.
@@ -98,7 +97,7 @@ def import_checkpoint(
         )
     network = built(checkpoint, file)
     if fine_layers is None:
-        fine_layers = shipped.fine_layers if shipped else default_fine_layers(network, checkpoint)
+        fine_layers = shipped.fine_layers if shipped else default_fine_layers(network)
     content: dict[str, Any] = shipped.model_dump(exclude_defaults=True) if shipped else {"description": ""}
     content |= {
         "name": name,
@@ -159,12 +158,12 @@ def earlier_import(path: Path, source_sha256: str, fine_layers: tuple[int, ...] 
     raise ManifestError(f"{weights} was imported from another file or otherwise: --force replaces it")
 
 
-def default_fine_layers(network: LayeredGenerator, checkpoint: Checkpoint) -> tuple[int, ...]:
+def default_fine_layers(network: LayeredGenerator) -> tuple[int, ...]:
     """0-based layers of 128 x 128 and finer, or of the last resolution where that is below 256.
 
     Networks without a style for each layer: the last one.
     """
-    if checkpoint.family not in STYLE_FAMILIES:
+    if not isinstance(network, StyleGenerator):
         return (network.num_ws - 1,)
     from_resolution = FINE_FROM if network.resolution >= 2 * FINE_FROM else network.resolution
     return tuple(row for row in range(network.num_ws) if network.style_resolution(row) >= from_resolution)

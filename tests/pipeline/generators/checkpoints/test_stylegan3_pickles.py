@@ -12,10 +12,10 @@ from pipeline.errors import CheckpointError, WeightsError
 from pipeline.generators import load_generator, open_generator
 from pipeline.generators.blank import blank_network
 from pipeline.generators.checkpoints import Checkpoint, import_checkpoint, read_checkpoint
-from pipeline.generators.checkpoints.formats import from_content
 from pipeline.generators.checkpoints.importing import default_fine_layers
 from pipeline.generators.checkpoints.nvidia import module_fields
 from pipeline.generators.checkpoints.pickles import Machine
+from pipeline.generators.checkpoints.recognition import from_content
 from pipeline.generators.checkpoints.tensors import Tensors
 from pipeline.generators.loading import forget_generators
 from pipeline.generators.stylegan3 import StyleGAN3
@@ -143,7 +143,7 @@ def test_fine_layers_are_those_of_a_rate_of_128_and_finer() -> None:
     def fine(resolution: int) -> tuple[int, ...]:
         with blank_network():
             network = StyleGAN3(resolution, [4] * 15)
-        return default_fine_layers(network, Checkpoint("stylegan3", "", {}))
+        return default_fine_layers(network)
 
     assert fine(1024) == tuple(range(6, 16))
     assert fine(512) == tuple(range(7, 16))
