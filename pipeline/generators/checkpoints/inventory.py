@@ -6,7 +6,14 @@ from typing import Any
 from pipeline.errors import ManifestError
 from pipeline.files import sha256_file
 from pipeline.generators.loading import find_generator, missing_weights
-from pipeline.manifest import EncoderManifest, find_manifest, manifest_names, parse_manifest, read_toml
+from pipeline.manifest import (
+    EncoderManifest,
+    GeneratorManifest,
+    find_manifest,
+    manifest_names,
+    parse_manifest,
+    read_toml,
+)
 
 
 def inventory() -> list[dict[str, Any]]:
@@ -22,20 +29,8 @@ def row(name: str) -> dict[str, Any]:
         manifest, path = find_generator(name)
     except ManifestError as error:
         return {"name": name, "kind": "generator", "present": False, "problem": str(error)}
-    present = path.is_file()
-    return {
-        "name": name,
-        "kind": "generator",
-        "family": manifest.family,
-        "resolution": manifest.resolution,
-        "description": manifest.description,
-        "licence": manifest.licence,
-        "homepage": manifest.homepage,
-        "source_file": manifest.source_file,
-        "weights": str(path),
-        "present": present,
-        "problem": None if present else missing_weights(manifest, path),
-    }
+    facts = described("generator", name, manifest, path, missing_weights(manifest, path))
+    return facts | {"resolution": manifest.resolution}
 
 
 def find_encoder(name_or_path: str) -> tuple[EncoderManifest, Path]:
@@ -51,19 +46,22 @@ def encoder_row(name: str) -> dict[str, Any]:
         manifest, path = find_encoder(name)
     except ManifestError as error:
         return {"name": name, "kind": "encoder", "present": False, "problem": str(error)}
+    return described("encoder", name, manifest, path, f"no weights at {path}") | {"generator": manifest.generator}
+
+
+def described(
+    kind: str, name: str, manifest: GeneratorManifest | EncoderManifest, path: Path, missing: str
+) -> dict[str, Any]:
+    """What a manifest says of its weights at `path`, and `missing` as the problem where they are not there."""
+    keys = ("family", "description", "licence", "homepage", "source_file")
     present = path.is_file()
     return {
         "name": name,
-        "kind": "encoder",
-        "family": manifest.family,
-        "generator": manifest.generator,
-        "description": manifest.description,
-        "licence": manifest.licence,
-        "homepage": manifest.homepage,
-        "source_file": manifest.source_file,
+        "kind": kind,
+        **{key: getattr(manifest, key) for key in keys},
         "weights": str(path),
         "present": present,
-        "problem": None if present else f"no weights at {path}",
+        "problem": None if present else missing,
     }
 
 
