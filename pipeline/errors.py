@@ -26,4 +26,12 @@ class BuildError(PipelineError):
 
 
 class SampleError(Exception):
-    """One sample that cannot be used; it is recorded with this reason and the rest goes on."""
+    """One sample that cannot be used; it is recorded with this reason and the rest goes on.
+
+    Attributes:
+        unreadable: its file could not be read, which may be otherwise another time.
+    """
+
+    def __init__(self, reason: str, *, unreadable: bool = False):
+        super().__init__(reason)
+        self.unreadable = unreadable

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 SAMPLE_COLUMNS = ("id", "split", "label", "source")
+RESERVED_COLUMNS = frozenset({*SAMPLE_COLUMNS, "sha256", "stamp", "status", "error"})
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,11 @@ class DatasetReader(Protocol):
     def scan(self) -> pd.DataFrame:
         """List the samples in a fixed order: id (unique, no dot), split, label (int64), source, attributes.
 
-        What the user should know of it (fewer images than asked, say) is in the table's `attrs["notes"]`, a list
-        of sentences; pandas writes them to Parquet and reads them back.
+        An attribute called like one of RESERVED_COLUMNS has a `_` at its end. The table's `attrs` hold
+
+        * `notes`: what the user should know of it (fewer images than asked, say), a list of sentences;
+        * `skipped`: (path, reason) of everything in the dataset's folder that is not taken;
+        * `label_values`: of attributes whose values have names, {attribute: {value as text: name}}, by label.
 
         Raises:
             DatasetError: the files are missing or not laid out as declared.
@@ -47,6 +51,22 @@ class DatasetReader(Protocol):
         Raises:
             SampleError: this sample cannot be used, and why.
         """
+        ...
+
+    def key(self, source: str) -> str:
+        """What of a source stays the same when other samples come and go around it."""
+        ...
+
+    def stamp(self, source: str) -> str:
+        """Size and times of the file a sample lies in: while they stay, so does the sample; "" if there is none.
+
+        Raises:
+            SampleError: the file cannot be read.
+        """
+        ...
+
+    def digest(self, source: str) -> str:
+        """The sha256 that `load` gives, without decoding. Raises SampleError."""
         ...
 
 

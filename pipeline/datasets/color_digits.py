@@ -81,6 +81,18 @@ class ColorDigits:
         pixels = ((intensity[:, :, None] * self._colours[i] + 127) // 255).astype(np.uint8)
         return LoadedImage(pixels, sha256_hex(pixels.tobytes()))
 
+    def key(self, source: str) -> str:
+        """The digit's number."""
+        return source
+
+    def stamp(self, source: str) -> str:
+        """There is no file."""
+        return ""
+
+    def digest(self, source: str) -> str:
+        """Digest of the pixels."""
+        return self.load(source).sha256
+
 
 def is_test(count: int) -> NDArray[np.bool_]:
     """Which of `count` samples belong to the test split: TEST_SAMPLES of them, drawn once and for all."""

@@ -15,9 +15,9 @@ from pydantic import Field
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
 from pipeline.datasets.coloured import ColouredDigitsManifest
-from pipeline.datasets.files import data_places
+from pipeline.datasets.files import data_places, stamp_of
 from pipeline.datasets.idx import idx_path, read_idx
-from pipeline.errors import DatasetError
+from pipeline.errors import DatasetError, SampleError
 
 PARTS = {"train": "train", "test": "t10k"}
 SIZE = 32  # "the next power of two after 28"
@@ -108,3 +108,18 @@ class ColorMNIST:
         intensity = np.pad(digit, (SIZE - digit.shape[0]) // 2)
         pixels = ((intensity[:, :, None] * self._colours[split][int(row)] + 127) // 255).astype(np.uint8)
         return LoadedImage(pixels, sha256_hex(pixels.tobytes()))
+
+    def key(self, source: str) -> str:
+        """Split and number of the digit."""
+        return source
+
+    def stamp(self, source: str) -> str:
+        """That of the file of the split's images."""
+        path = idx_path(self.places[0], PARTS[source.partition("/")[0]], "images", 3)
+        if path is None:
+            raise SampleError("cannot read the file: it is not there", unreadable=True)
+        return stamp_of(path)
+
+    def digest(self, source: str) -> str:
+        """Digest of the pixels."""
+        return self.load(source).sha256

@@ -74,6 +74,14 @@ class Dmat(FilesReader):
         """The w+ [num_ws, w_dim] that the set brings for an image."""
         return np.asarray(self.row(source, "latents"), dtype=np.float32)
 
+    def file_of(self, source: str) -> Path:
+        """The file of a class."""
+        return self.root / source.partition("#")[0]
+
+    def digest(self, source: str) -> str:
+        """Digest of an image's numbers."""
+        return sha256_hex(self.row(source, "images").tobytes())
+
     def row(self, source: str, name: str) -> np.ndarray[Any, Any]:
         """One row of an array. Raises SampleError if it cannot be read."""
         file, _, index = source.partition("#")

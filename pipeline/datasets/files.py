@@ -80,6 +80,18 @@ class FilesReader:
             f"{' or '.join(str(place) for place in places)}; {advice}{page}"
         )
 
+    def key(self, source: str) -> str:
+        """A source is the same as long as it is called so."""
+        return source
+
+    def file_of(self, source: str) -> Path:
+        """The file a sample lies in."""
+        return self.root / source
+
+    def stamp(self, source: str) -> str:
+        """Size, time of change and of the file's entry, of the file a sample lies in."""
+        return stamp_of(self.file_of(source))
+
     def check_present(self) -> None:
         """Raise DatasetError if something is missing."""
         problem = self.problem()
@@ -93,9 +105,17 @@ class ImageReader(FilesReader):
     manifest_model: type[ImageManifest]
     manifest: ImageManifest
 
+    def read(self, source: str) -> bytes:
+        """Content of the image file `source`, a path below the root. Raises SampleError."""
+        return read_sample(self.root / source)
+
     def load(self, source: str) -> LoadedImage:
-        """Read the image file `source`, a path below the root."""
-        return self.deliver(read_sample(self.root / source))
+        """Read and decode an image."""
+        return self.deliver(self.read(source))
+
+    def digest(self, source: str) -> str:
+        """Digest of an image's bytes."""
+        return sha256_hex(self.read(source))
 
     def deliver(self, data: bytes) -> LoadedImage:
         """Decode an image as the manifest declares. Raises SampleError."""
@@ -119,7 +139,16 @@ def read_sample(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise SampleError(f"cannot read the file: {error.strerror}") from error
+        raise SampleError(f"cannot read the file: {error.strerror}", unreadable=True) from error
+
+
+def stamp_of(path: Path) -> str:
+    """Size, mtime and ctime (ns) of a file, which no writing leaves as they are. Raises SampleError."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise SampleError(f"cannot read the file: {error.strerror}", unreadable=True) from error
+    return f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
 
 
 def first_there(root: Path, names: tuple[str, ...]) -> Path | None:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import Field, field_validator
 
-from pipeline.datasets.base import LoadedImage
 from pipeline.datasets.files import ImageManifest, ImageReader, files_below, read_sample
 from pipeline.datasets.ids import numbered_ids, sample_ids
 from pipeline.datasets.labels import Labels, encode_labels, nearest
@@ -96,8 +95,12 @@ class ParquetImages(ImageReader):
         """List the rows in the order of the files; the split is in a file's name."""
         return self._scanned[0].copy()
 
-    def load(self, source: str) -> LoadedImage:
-        """Read an image; its row group stays in memory, since the next image is likely to be of it too."""
+    def file_of(self, source: str) -> Path:
+        """The Parquet file."""
+        return self.root / source.rpartition("#")[0]
+
+    def read(self, source: str) -> bytes:
+        """Read an image's bytes; its row group stays in memory, since the next is likely to be of it too."""
         name, _, place = source.rpartition("#")
         group, _, row = place.partition("/")
         value = row_group(self.root / name, int(group), self.manifest.image)[int(row)].as_py()
@@ -106,7 +109,7 @@ class ParquetImages(ImageReader):
             content = read_sample((self.root / name).parent / value["path"])
         if not isinstance(content, bytes):
             raise SampleError("the row has no image")
-        return self.deliver(content)
+        return content
 
 
 @lru_cache(maxsize=4)
@@ -129,7 +132,7 @@ def row_group(path: Path, group: int, column: str) -> Any:
     try:
         return open_parquet(path).read_row_group(group, columns=[column]).column(column)
     except (OSError, IndexError, pa.ArrowException, DatasetError) as error:
-        raise SampleError(f"cannot read row group {group} of {path.name}: {error}") from error
+        raise SampleError(f"cannot read row group {group} of {path.name}: {error}", unreadable=True) from error
 
 
 def declared_classes(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...]:

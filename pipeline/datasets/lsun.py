@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipeline.datasets.base import LoadedImage
 from pipeline.datasets.files import IMAGE_SUFFIXES, ImageManifest, ImageReader, files_below, first_there
 from pipeline.datasets.ids import sample_ids
 from pipeline.errors import DatasetError, SampleError
@@ -69,16 +68,21 @@ class LSUN(ImageReader):
             {"id": sample_ids(names), "split": "train", "label": np.int64(0), "source": sources}, copy=False
         )
 
-    def load(self, source: str) -> LoadedImage:
-        """Read the image with the key `source`, or the exported file of that path."""
+    def file_of(self, source: str) -> Path:
+        """The database, or the exported file."""
+        database = self.database()
+        return self.root / source if database is None else database / "data.mdb"
+
+    def read(self, source: str) -> bytes:
+        """The bytes under the key `source`, or of the exported file of that path."""
         database = self.database()
         if database is None:
-            return super().load(source)
+            return super().read(source)
         with open_database(database).begin(buffers=False) as transaction:
             data = transaction.get(source.encode())
         if data is None:
             raise SampleError("the database has no such key")
-        return self.deliver(bytes(data))
+        return bytes(data)
 
 
 def open_database(path: Path) -> "lmdb.Environment":

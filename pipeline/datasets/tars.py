@@ -10,7 +10,6 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import Field, field_validator
 
-from pipeline.datasets.base import LoadedImage
 from pipeline.datasets.files import IMAGE_SUFFIXES, ImageManifest, ImageReader, files_below
 from pipeline.datasets.ids import sample_ids
 from pipeline.datasets.labels import Labels, encode_labels, nearest
@@ -99,8 +98,12 @@ class WebDataset(ImageReader):
         """List the samples in the order of the tars; the split is in a tar's name."""
         return self._scanned[0].copy()
 
-    def load(self, source: str) -> LoadedImage:
-        """Read an image at its offset."""
+    def file_of(self, source: str) -> Path:
+        """The tar."""
+        return self.root / source.rpartition("@")[0]
+
+    def read(self, source: str) -> bytes:
+        """Read an image's bytes at their offset."""
         name, _, place = source.rpartition("@")
         offset, _, size = place.partition("+")
         try:
@@ -108,10 +111,10 @@ class WebDataset(ImageReader):
                 file.seek(int(offset))
                 data = file.read(int(size))
         except OSError as error:
-            raise SampleError(f"cannot read {name}: {error.strerror}") from error
+            raise SampleError(f"cannot read {name}: {error.strerror}", unreadable=True) from error
         if len(data) < int(size):
             raise SampleError(f"{name} is shorter than when it was scanned")
-        return self.deliver(data)
+        return data
 
 
 def index_tar(path: Path, label: str | None) -> dict[str, Entry]:
