@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
 from pipeline.errors import BuildError
-from pipeline.files import write_bytes
+from pipeline.kept import check_kept, is_kept, kept_write, read_kept
 from pipeline.manifest import DatasetManifest
 from pipeline.samples import read_samples, write_samples
 
@@ -78,19 +78,32 @@ class Build:
     # --- contents -----------------------------------------------------------------------------------------
 
     def info(self) -> dict[str, Any]:
-        """Content of build.toml. Raises BuildError if it cannot be read."""
+        """Content of build.toml. Raises BuildError if there is none, or it is not as it was written."""
+        if not is_kept(self.info_path):
+            raise BuildError(f"{self.root} is not a build: it has no build.toml")
+        check_kept(self.info_path)
+        return self.parsed(self.info_path.read_bytes())
+
+    def last_info(self) -> dict[str, Any]:
+        """Content of build.toml, or of its second copy where that is damaged. Raises BuildError if both are."""
+        return self.parsed(read_kept(self.info_path))
+
+    def parsed(self, data: bytes) -> dict[str, Any]:
+        """What build.toml says. Raises BuildError if that is not a build's."""
         try:
-            return tomllib.loads(self.info_path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise BuildError(f"{self.root} is not a build: it has no build.toml") from None
-        except (OSError, ValueError) as error:
+            info = tomllib.loads(data.decode())
+        except ValueError as error:
             raise BuildError(f"cannot read {self.info_path}: {error}") from error
+        if not isinstance(info.get("dataset"), dict) or not isinstance(info.get("stages", {}), dict):
+            raise BuildError(f"{self.info_path} is not a build's: it names no dataset")
+        return info
 
     def write_info(self, info: dict[str, Any]) -> None:
         """Replace build.toml."""
         import tomli_w
 
-        write_bytes(self.info_path, tomli_w.dumps(info).encode())
+        with kept_write(self.info_path) as file:
+            file.write(tomli_w.dumps(info).encode())
 
     @property
     def manifest(self) -> DatasetManifest:
@@ -160,7 +173,10 @@ class Build:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}")
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                file.truncate(0)
 
 
 @lru_cache(maxsize=4)
@@ -186,14 +202,14 @@ def create_build(root: Path, dataset: str, *, label: str | None = None, fresh: b
     manifest, reader = load_dataset(dataset, label)
     build = Build(root.resolve())
     content = manifest.model_dump(mode="json", exclude_none=True)
-    if build.info_path.exists() and not fresh:
+    if is_kept(build.info_path) and not fresh:
         changed = changed_settings(build.info()["dataset"], content)
         if changed:
             raise BuildError(
                 f"{build.root} was made from another dataset ({'; '.join(changed)}): "
                 f"name another --build, or use --fresh to start over"
             )
-        if build.samples_path.exists():
+        if is_kept(build.samples_path):
             return build
     samples = reader.scan()
     with build.lock():
@@ -203,6 +219,17 @@ def create_build(root: Path, dataset: str, *, label: str | None = None, fresh: b
 
 
 def resolve_build(dataset: str | None, build: str | None) -> Build:
+    """Open the build a command means, as `find_build` finds it.
+
+    Raises:
+        BuildError: there is no such build, more than one could be meant, or its build.toml is damaged.
+    """
+    found = find_build(dataset, build)
+    found.info()
+    return found
+
+
+def find_build(dataset: str | None, build: str | None) -> Build:
     """Find the build a command means: --build, else builds/DATASET, else the only one there is.
 
     Raises:
@@ -213,7 +240,7 @@ def resolve_build(dataset: str | None, build: str | None) -> Build:
     elif dataset is not None:
         path = BUILDS / Path(dataset).stem
     else:
-        found = sorted(info.parent for info in BUILDS.glob("*/build.toml"))
+        found = sorted(path for path in BUILDS.glob("*") if is_kept(path / "build.toml"))
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise BuildError(f"which build? name one with --dataset or --build; here are: {names}")
@@ -222,10 +249,10 @@ def resolve_build(dataset: str | None, build: str | None) -> Build:
                 f"there is no build under {BUILDS.resolve()}: begin with `pipeline invert --dataset color-digits`"
             )
         path = found[0]
-    if not (path / "build.toml").exists():
+    if not is_kept(path / "build.toml"):
         hint = f"pipeline invert --dataset {dataset or 'NAME'}" + (f" --build {build}" if build else "")
         raise BuildError(f"there is no build at {path}: begin one with `{hint}`")
-    return open_build(path)
+    return Build(path.resolve())
 
 
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

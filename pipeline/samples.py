@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import BuildError
-from pipeline.files import atomic_write
+from pipeline.kept import check_kept, kept_write
 
 GROUP = 8192  # rows that lie together in the file
 
 
 def open_table(path: Path) -> pq.ParquetFile:
-    """Open samples.parquet. Raises BuildError if it cannot be read."""
+    """Open samples.parquet. Raises BuildError if it cannot be read, or is not as it was written."""
+    check_kept(path)
     try:
         return pq.ParquetFile(path)
     except (OSError, ValueError) as error:
@@ -68,7 +69,7 @@ def write_samples(path: Path, samples: pd.DataFrame) -> None:
     table = pa.Table.from_pandas(samples, preserve_index=False)
     notes = json.dumps(samples.attrs.get("notes", [])).encode()
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"notes": notes})
-    with atomic_write(path) as file:
+    with kept_write(path) as file:
         pq.write_table(table, file, row_group_size=GROUP)
     del table
     pa.default_memory_pool().release_unused()  # what a large table took would stay with the process
@@ -84,7 +85,7 @@ def update_samples(path: Path, change: Callable[[pd.DataFrame, int], dict[str, A
     first = 0
     with (
         open_table(path) as table,
-        atomic_write(path) as file,
+        kept_write(path) as file,
         pq.ParquetWriter(file, table.schema_arrow) as writer,
     ):
         for group in range(table.metadata.num_row_groups):

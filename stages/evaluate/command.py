@@ -38,6 +38,7 @@ def command(
     """
     from dataclasses import asdict
 
+    from pipeline.belongings import writing
     from pipeline.build import resolve_build
     from pipeline.devices import resolve_device
     from pipeline.execute import Execution
@@ -52,6 +53,7 @@ def command(
     build = resolve_build(run.dataset, run.build)
     stages = make_stages(build, run, config, shards, seeds, attacks, name)
     with build.lock():
+        remove(decoded_folder(build))  # of a killed run
         size = config.input_size or stages[0].resolution
         memory = 0 if run.scheduler else worker_memory(size, resolve_device(run.device))
         execution = Execution(run.workers, run.scheduler, run.device, memory=memory)
@@ -62,9 +64,14 @@ def command(
         remove(decoded_folder(build))
         measures = gather(build, stages)
         table, folder = cells(measures), build.root / stages[0].folder
-        write_bytes(folder / "results.csv", as_csv(measures).encode())
-        write_bytes(folder / "results.json", as_json(measures, table, asdict(config)).encode())
-        write_bytes(folder / "results.html", render_page(build.manifest.name, table, asdict(config)).encode())
+        results = {
+            folder / "results.csv": as_csv(measures),
+            folder / "results.json": as_json(measures, table, asdict(config)),
+            folder / "results.html": render_page(build.manifest.name, table, asdict(config)),
+        }
+        with writing(build, stages[0].folder, results):
+            for path, text in results.items():
+                write_bytes(path, text.encode())
     summary = {"results": str(folder / "results.html"), "table": [asdict(cell) for cell in table]}
     click.echo(json.dumps(summary) if run.as_json else f"{as_table(table)}\n  page  {summary['results']}")
     return summary
