@@ -1,7 +1,6 @@
 """A build directory: where everything made from one dataset lies, and who made it how."""
 
 import fcntl
-import json
 import os
 import platform
 import tomllib
@@ -9,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
-from importlib.metadata import version
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +19,13 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import zarr
 
-from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
-from pipeline.errors import BuildError
+from pipeline.datasets import DatasetReader, parse_dataset
+from pipeline.datasets.base import RESERVED_COLUMNS
+from pipeline.datasets.labels import attribute_labels, nearest
+from pipeline.errors import BuildError, ManifestError
 from pipeline.files import write_bytes
 from pipeline.manifest import DatasetManifest
-from pipeline.samples import read_samples, write_samples
+from pipeline.samples import About, open_table, read_about, read_samples
 
 BUILDS = Path("builds")
 
@@ -110,15 +110,38 @@ class Build:
         """The samples: id, split, label, source, attributes, sha256, status, error; or those columns and rows."""
         return read_samples(self.samples_path, columns or None, start, stop)
 
+    @property
+    def about(self) -> About:
+        """Class names, names of attributes' values, notes: what the dataset said when its samples were listed."""
+        return read_about(self.samples_path)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the labels."""
+        return self.about.classes
+
     def labels(self, name: str = "") -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Labels [N] of all samples and the names of the classes: the dataset's, or an attribute's.
 
         Raises:
             ManifestError: the dataset has no attribute of that name.
+            DatasetError: the attribute cannot be a label.
         """
         if not name:
-            return self.samples("label")["label"].to_numpy(np.int64), self.reader.classes
-        return _labels(self, self.manifest.model_copy(update={"label": name}).model_dump_json(exclude_none=True))
+            return self.samples("label")["label"].to_numpy(np.int64), self.classes
+        with open_table(self.samples_path) as table:
+            known = [column for column in table.schema_arrow.names if column not in RESERVED_COLUMNS]
+        spelt = {column.lower(): column for column in known}
+        column = spelt.get(name.strip().lower().replace(" ", "_"), spelt.get(name.strip().lower()))
+        if column is None:
+            raise ManifestError(
+                f"--label {name}: dataset '{self.manifest.name}' has no such attribute, {nearest(name, known)}"
+                if known
+                else f"--label {name}: dataset '{self.manifest.name}' has no attributes: leave out --label"
+            )
+        return attribute_labels(
+            self.samples(column)[column], self.about.label_values.get(column), column, self.manifest.name
+        )
 
     def latents(self) -> "zarr.Group":
         """latents.zarr, read-only: `w` [N, num_ws, w_dim] and its metrics, rows as in `samples()`."""
@@ -163,43 +186,11 @@ class Build:
             yield
 
 
-@lru_cache(maxsize=4)
-def _labels(build: Build, manifest: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    _, reader = parse_dataset(json.loads(manifest), build.info_path)
-    return reader.scan()["label"].to_numpy(np.int64), reader.classes
-
-
 def open_build(path: str | Path) -> Build:
     """Open an existing build directory. Raises BuildError if there is none."""
     build = Build(Path(path).resolve())
     build.info()
     return build
-
-
-def create_build(root: Path, dataset: str, *, label: str | None = None, fresh: bool = False) -> Build:
-    """Open the build at `root`, or begin one for a dataset: scan it and write build.toml and samples.parquet.
-
-    Raises:
-        BuildError: the build there was made from another dataset or other manifest keys.
-        DatasetError: the dataset's files are missing.
-    """
-    manifest, reader = load_dataset(dataset, label)
-    build = Build(root.resolve())
-    content = manifest.model_dump(mode="json", exclude_none=True)
-    if build.info_path.exists() and not fresh:
-        changed = changed_settings(build.info()["dataset"], content)
-        if changed:
-            raise BuildError(
-                f"{build.root} was made from another dataset ({'; '.join(changed)}): "
-                f"name another --build, or use --fresh to start over"
-            )
-        if build.samples_path.exists():
-            return build
-    samples = reader.scan()
-    with build.lock():
-        write_samples(build.samples_path, samples.assign(sha256="", status="pending", error=""))
-        build.write_info({"onmanifold": version("onmanifold"), "created": now(), "dataset": content})
-    return Build(build.root)
 
 
 def resolve_build(dataset: str | None, build: str | None) -> Build:

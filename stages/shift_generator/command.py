@@ -50,7 +50,7 @@ def command(
 
     import torch
 
-    from pipeline.build import BUILDS, create_build
+    from pipeline.build import BUILDS
     from pipeline.config import digest_of
     from pipeline.datasets import load_dataset
     from pipeline.datasets.loading import load_split
@@ -59,6 +59,7 @@ def command(
     from pipeline.errors import ManifestError
     from pipeline.files import remove
     from pipeline.generators import open_generator
+    from pipeline.listing import create_build
     from pipeline.perceptual import load_perceptual, perceptual_digest
     from pipeline.progress import Progress
     from pipeline.training import check_begun_elsewhere, run_steps

@@ -45,13 +45,14 @@ def command(
 
     import torch
 
-    from pipeline.build import BUILDS, create_build
+    from pipeline.build import BUILDS
     from pipeline.config import digest_of
     from pipeline.datasets import load_dataset
     from pipeline.datasets.loading import load_split
     from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
     from pipeline.errors import PipelineError
     from pipeline.files import remove
+    from pipeline.listing import create_build
     from pipeline.progress import Progress
     from pipeline.training import check_begun_elsewhere
     from stages.train_generator.run import CHECKPOINT, train, write_manifest
@@ -92,7 +93,7 @@ def command(
                 trainer,
                 torch.from_numpy(pixels),
                 torch.from_numpy(labels),
-                len(target.reader.classes),
+                len(target.classes),
                 key=key,
                 folder=folder,
                 on_progress=on_progress,

@@ -30,11 +30,12 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
     import torch
     from safetensors.torch import save
 
-    from pipeline.build import BUILDS, create_build
+    from pipeline.build import BUILDS
     from pipeline.config import changed_options
     from pipeline.datasets.loading import load_split
     from pipeline.devices import use_one_thread
     from pipeline.files import sha256_file, write_bytes
+    from pipeline.listing import create_build
     from pipeline.progress import Progress
     from stages.train_perceptual.training import accuracy, train, untrained_net
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.build import create_build, open_build
+from pipeline.build import open_build
 from pipeline.classifiers import load_classifier
 from pipeline.directions import Directions, edit, read_directions
 from pipeline.generators import open_generator
+from pipeline.listing import create_build
 from pipeline.perceptual import load_perceptual
 from stages.directions.axes import find_axes, regress
 from stages.directions.config import DirectionsConfig
