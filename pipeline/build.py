@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
 from pipeline.errors import BuildError
-from pipeline.files import write_bytes
+from pipeline.files import user_path, write_bytes
 from pipeline.manifest import DatasetManifest
 from pipeline.samples import read_samples, write_samples
 
@@ -110,13 +110,13 @@ class Build:
         """The samples: id, split, label, source, attributes, sha256, status, error; or those columns and rows."""
         return read_samples(self.samples_path, columns or None, start, stop)
 
-    def labels(self, name: str = "") -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    def labels(self, name: str | None = None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Labels [N] of all samples and the names of the classes: the dataset's, or an attribute's.
 
         Raises:
             ManifestError: the dataset has no attribute of that name.
         """
-        if not name:
+        if name is None:
             return self.samples("label")["label"].to_numpy(np.int64), self.reader.classes
         return _labels(self, self.manifest.model_copy(update={"label": name}).model_dump_json(exclude_none=True))
 
@@ -171,7 +171,7 @@ def _labels(build: Build, manifest: str) -> tuple[NDArray[np.int64], tuple[str, 
 
 def open_build(path: str | Path) -> Build:
     """Open an existing build directory. Raises BuildError if there is none."""
-    build = Build(Path(path).resolve())
+    build = Build(user_path(path))
     build.info()
     return build
 
@@ -184,7 +184,7 @@ def create_build(root: Path, dataset: str, *, label: str | None = None, fresh: b
         DatasetError: the dataset's files are missing.
     """
     manifest, reader = load_dataset(dataset, label)
-    build = Build(root.resolve())
+    build = Build(user_path(root))
     content = manifest.model_dump(mode="json", exclude_none=True)
     if build.info_path.exists() and not fresh:
         changed = changed_settings(build.info()["dataset"], content)
@@ -208,10 +208,8 @@ def resolve_build(dataset: str | None, build: str | None) -> Build:
     Raises:
         BuildError: there is no such build, or more than one could be meant.
     """
-    if build is not None:
-        path = Path(build)
-    elif dataset is not None:
-        path = BUILDS / Path(dataset).stem
+    if build is not None or dataset is not None:
+        path = build_place(dataset, build)
     else:
         found = sorted(info.parent for info in BUILDS.glob("*/build.toml"))
         if len(found) > 1:
@@ -226,6 +224,11 @@ def resolve_build(dataset: str | None, build: str | None) -> Build:
         hint = f"pipeline invert --dataset {dataset or 'NAME'}" + (f" --build {build}" if build else "")
         raise BuildError(f"there is no build at {path}: begin one with `{hint}`")
     return open_build(path)
+
+
+def build_place(dataset: str | None, build: str | None) -> Path:
+    """Where the build of a dataset is, or will be: --build, else builds/DATASET. One of the two is given."""
+    return user_path(build if build is not None else BUILDS / Path(dataset or "").stem)
 
 
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

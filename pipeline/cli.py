@@ -6,6 +6,7 @@ Only the command that is called gets imported, so that `pipeline --help` answers
 import errno
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -53,6 +54,16 @@ class Commands(click.Group):
             return None
         command: click.Command = point.load()
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command. An empty argument, as an unset shell variable leaves it, is refused for all of them."""
+        for before, argument in pairwise(args):
+            if argument == "" or (argument.startswith("--") and argument.endswith("=")):
+                name = argument[:-1] or (before if before.startswith("--") else "an argument")
+                raise click.UsageError(f"{name} is empty: give it a value, or leave it out")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

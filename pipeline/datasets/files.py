@@ -9,7 +9,8 @@ from pydantic import Field, field_validator
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
 from pipeline.datasets.decoding import Crop, decode
-from pipeline.errors import DatasetError, SampleError
+from pipeline.errors import DatasetError, PipelineError, SampleError
+from pipeline.files import user_path
 from pipeline.manifest import DatasetManifest
 
 DATA_VARIABLE = "ONMANIFOLD_DATA"
@@ -125,8 +126,11 @@ class ImageReader(FilesReader):
 
 def data_places(folder: str) -> list[Path]:
     """Where a dataset without `root` is looked for: below the data directory, then in ./datasets."""
-    data = Path(os.environ.get(DATA_VARIABLE) or DEFAULT_DATA).expanduser().absolute()
-    return [data / folder, Path("datasets").absolute() / folder]
+    here = Path("datasets").absolute() / folder
+    try:
+        return [user_path(os.environ.get(DATA_VARIABLE) or DEFAULT_DATA) / folder, here]
+    except PipelineError:  # a user without a home folder has no data directory either
+        return [here]
 
 
 def find_root(folder: str) -> Path | None:

@@ -53,14 +53,14 @@ def build_of(run: RunOptions, label: str | None, dry_run: bool) -> "Iterator[Bui
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from pipeline.build import BUILDS, create_build, resolve_build
+    from pipeline.build import build_place, create_build, resolve_build
 
     if run.dataset is None:
         build = resolve_build(None, run.build)
         build.manifest  # noqa: B018 (fails here, in one sentence, if build.toml is damaged)
         yield build
         return
-    root = Path(run.build) if run.build else BUILDS / Path(run.dataset).stem
+    root = build_place(run.dataset, run.build)
     with ExitStack() as stack:
         if dry_run and (run.fresh or not (root / "samples.parquet").exists()):
             root = Path(stack.enter_context(TemporaryDirectory())) / root.name
