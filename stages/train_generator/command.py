@@ -48,7 +48,7 @@ def command(
     from pipeline.datasets.loading import load_split
     from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
     from pipeline.errors import PipelineError
-    from pipeline.files import remove, user_path
+    from pipeline.files import expanded, remove
     from pipeline.progress import Progress
     from pipeline.training import check_begun_elsewhere
     from stages.train_generator.run import CHECKPOINT, train, write_manifest
@@ -71,7 +71,7 @@ def command(
     start = None if generator is None else open_start(generator, resolution)
     trainer = Trainer(config, resolution, where, None if start is None else start.network)
     if init and (fresh or not (folder / CHECKPOINT).is_file()):
-        trainer.begin_from(user_path(init))
+        trainer.begin_from(expanded(init))
     target = create_build(root, dataset)  # not before all that can be refused has been
     with target.lock():
         pixels, labels = load_split(target, "train")
