@@ -80,7 +80,7 @@ def test_randmix_is_equation_17(tiny: Tiny, codes: Tensor) -> None:
     z = normal_rows((12,), [seed_of(3, "randmix", key) for key in keys])
     mapped = open_generator(str(tiny.generator)).network.map(z)
     assert torch.equal(made.w[:, :4], codes[:3, :4])
-    assert torch.equal(made.w[:, 4:], mapped[:, 4:])
+    torch.testing.assert_close(made.w[:, 4:], mapped[:, 4:])
     assert made.partner.tolist() == [-1, -1, -1]
 
 

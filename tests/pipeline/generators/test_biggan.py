@@ -99,7 +99,7 @@ def test_the_codes_own_norm() -> None:
     own = renamed(state, "bn.stored_mean", "bn.stored_var")
     own |= {f"{norm}.bn.accumulation_counter": torch.zeros(1) for norm in norms(state)}
     w = torch.randn(2, 4, 10)
-    assert torch.equal(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, own)))
+    torch.testing.assert_close(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, own)))
     # Standing statistics: sums over three batches.
     sums = {key: tensor * 3 if ".stored_" in key else tensor for key, tensor in own.items()}
     sums |= {f"{norm}.bn.accumulation_counter": torch.tensor([3.0]) for norm in norms(state)}
@@ -140,7 +140,7 @@ def test_further_singular_vectors_change_nothing() -> None:
     more = state | {
         key[:-1] + "1": torch.randn_like(t) for key, t in state.items() if key.endswith((".u0", ".sv0"))
     }
-    assert torch.equal(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, more)))
+    torch.testing.assert_close(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, more)))
 
 
 def test_labels_are_asked_for() -> None:
