@@ -223,7 +223,7 @@ def test_dmat_attacks_pixels_and_codes_by_turns(tiny: Tiny, codes: Tensor) -> No
     moved = (made.w - codes).abs().amax(dim=(1, 2))
     even = sources.numbers == 0
     assert (moved[even] == 0).all()
-    assert ((off[even] > 0) & (off[even] <= 8 / 255 + 1e-6)).all()
+    assert ((off[even] > 0) & (off[even] <= 8 / 255 + 1e-5)).all()
     assert ((moved[~even] > 0) & (moved[~even] <= 0.02 + 1e-6)).all()
     torch.testing.assert_close(off[~even], torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(made.columns["epsilon"][even], torch.full((3,), 8 / 255))

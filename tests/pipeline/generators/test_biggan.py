@@ -77,9 +77,8 @@ def test_a_w_is_what_its_layer_reads() -> None:
     assert torch.equal(w[:, 0, :4], z[:, :4])
     assert not w[:, 0, 4:].any()
     for layer in (1, 2, 3):
-        assert torch.equal(
-            w[:, layer], torch.cat([state["shared.weight"][[1, 3]], z.split(4, dim=1)[layer]], dim=1)
-        )
+        expected = torch.cat([state["shared.weight"][[1, 3]], z.split(4, dim=1)[layer]], dim=1)
+        torch.testing.assert_close(w[:, layer], expected)
     half = network.map(z, c.mean(dim=0, keepdim=True).expand(2, -1), truncation_psi=0.5, truncation_cutoff=2)
     torch.testing.assert_close(half[0, 1, :6], state["shared.weight"][[1, 3]].mean(dim=0))
     torch.testing.assert_close(half[:, 1, 6:], z[:, 4:8] / 2)
