@@ -4,8 +4,10 @@ Only the command that is called gets imported, so that `pipeline --help` answers
 """
 
 import errno
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
+from io import TextIOWrapper
 from itertools import pairwise
 from typing import Any
 
@@ -80,6 +82,11 @@ def pipeline() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point. Exit codes: 0 done, 1 `verify` found something, 2 bad input, 130 interrupted."""
+    if args is None and sys.getfilesystemencoding() != "utf-8":
+        read_names_as_utf8()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no letter is worth a traceback
     try:
         code: Any = pipeline.main(args=args, prog_name="pipeline", standalone_mode=False)
     except click.ClickException as error:
@@ -96,6 +103,12 @@ def main(args: list[str] | None = None) -> None:
             raise
         code = fail(sentence)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def read_names_as_utf8() -> None:
+    """Begin this process anew in Python's UTF-8 mode: names of files and samples are UTF-8 in every build."""
+    os.environ["PYTHONUTF8"] = "1"  # for the workers
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def fail(sentence: str) -> int:
