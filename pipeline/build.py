@@ -23,7 +23,7 @@ from pipeline.datasets import DatasetReader, parse_dataset
 from pipeline.datasets.base import RESERVED_COLUMNS
 from pipeline.datasets.labels import attribute_labels, nearest
 from pipeline.errors import BuildError, ManifestError
-from pipeline.files import write_bytes
+from pipeline.files import user_path, write_bytes
 from pipeline.manifest import DatasetManifest
 from pipeline.samples import About, open_table, read_about, read_samples
 
@@ -120,14 +120,14 @@ class Build:
         """Class names in the order of the labels."""
         return self.about.classes
 
-    def labels(self, name: str = "") -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    def labels(self, name: str | None = None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Labels [N] of all samples and the names of the classes: the dataset's, or an attribute's.
 
         Raises:
             ManifestError: the dataset has no attribute of that name.
             DatasetError: the attribute cannot be a label.
         """
-        if not name:
+        if name is None:
             return self.samples("label")["label"].to_numpy(np.int64), self.classes
         with open_table(self.samples_path) as table:
             known = [column for column in table.schema_arrow.names if column not in RESERVED_COLUMNS]
@@ -171,7 +171,7 @@ class Build:
             BuildError: another run holds it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("a+") as file:
+        with (self.root / ".lock").open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -188,7 +188,7 @@ class Build:
 
 def open_build(path: str | Path) -> Build:
     """Open an existing build directory. Raises BuildError if there is none."""
-    build = Build(Path(path).resolve())
+    build = Build(user_path(path))
     build.info()
     return build
 
@@ -199,10 +199,8 @@ def resolve_build(dataset: str | None, build: str | None) -> Build:
     Raises:
         BuildError: there is no such build, or more than one could be meant.
     """
-    if build is not None:
-        path = Path(build)
-    elif dataset is not None:
-        path = BUILDS / Path(dataset).stem
+    if build is not None or dataset is not None:
+        path = build_place(dataset, build)
     else:
         found = sorted(info.parent for info in BUILDS.glob("*/build.toml"))
         if len(found) > 1:
@@ -217,6 +215,11 @@ def resolve_build(dataset: str | None, build: str | None) -> Build:
         hint = f"pipeline invert --dataset {dataset or 'NAME'}" + (f" --build {build}" if build else "")
         raise BuildError(f"there is no build at {path}: begin one with `{hint}`")
     return open_build(path)
+
+
+def build_place(dataset: str | None, build: str | None) -> Path:
+    """Where the build of a dataset is, or will be: --build, else builds/DATASET. One of the two is given."""
+    return user_path(build if build is not None else BUILDS / Path(dataset or "").stem)
 
 
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

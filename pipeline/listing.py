@@ -15,7 +15,7 @@ from pipeline.build import Build, changed_settings, now
 from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
 from pipeline.devices import cpu_count
 from pipeline.errors import BuildError, DatasetError, SampleError
-from pipeline.files import remove, write_bytes
+from pipeline.files import remove, user_path, write_bytes
 from pipeline.samples import About, read_about, read_samples, write_samples
 
 GONE, RETRY = "gone", "retry"  # statuses of samples that are not there any more, or are to be tried again
@@ -83,7 +83,7 @@ def create_build(
         DatasetError: the dataset's files are missing.
     """
     manifest, reader = load_dataset(dataset, label)
-    build = Build(root.resolve())
+    build = Build(user_path(root))
     content = manifest.model_dump(mode="json", exclude_none=True)
     if not build.info_path.exists() or not build.samples_path.exists() or fresh:
         begin(build, content, reader, fresh)

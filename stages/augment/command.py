@@ -40,7 +40,9 @@ def command(
     from stages.augment.setup import check_mode
     from stages.augment.stage import Augment
 
-    config = resolve(replace(config, classifier=absolute_spec(config.classifier)))
+    if config.classifier is not None:
+        config = replace(config, classifier=absolute_spec(config.classifier))
+    config = resolve(config)
     build = resolve_build(run.dataset, run.build)
     generator = generator_of(build)
     perceptual = perceptual or perceptual_of(build)

@@ -45,7 +45,7 @@ def check_mode(config: AugmentConfig, build: Build, loaded: LoadedGenerator, lay
 
 def open_classifier(config: AugmentConfig, build: Build, generator: str, device: str) -> LoadedClassifier | None:
     """The classifier that is attacked; None where none is given."""
-    if not config.classifier:
+    if config.classifier is None:
         return None
     resolution = open_generator(generator).network.resolution
     return load_classifier(config.classifier, tuple(build.classes), resolution, device)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.batches import batch_slots
 from pipeline.build import Build
 from pipeline.capacity import telling_what_fits
-from pipeline.config import digest_of
+from pipeline.config import digest_of, stored_settings
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
 from pipeline.files import remove
@@ -67,7 +67,8 @@ class Augment:
         """What the mode reads of the configuration, and the digests of all networks and directions."""
         entry, loaded = MODES[self.config.mode], open_generator(self.generator)
         names = [name for name in (*SHARED, *entry.options) if name not in ("classifier", "keep")]
-        settings = {name: getattr(self.config, name) for name in names}
+        stored = stored_settings(self.config)
+        settings = {name: stored[name] for name in names}
         if "fine_layers" in entry.options:
             settings["fine_layers"] = list(self.layers())
         settings |= {"generator": loaded.sha256, "perceptual": perceptual_digest(self.perceptual)}
@@ -86,7 +87,7 @@ class Augment:
     def layers(self) -> tuple[int, ...]:
         """Layers that are replaced: the generator's fine ones, or those asked for."""
         loaded = open_generator(self.generator)
-        if not self.config.fine_layers:
+        if self.config.fine_layers is None:
             return loaded.fine_layers
         try:
             layers = tuple(int(part) for part in self.config.fine_layers.split(","))
@@ -113,7 +114,7 @@ class Augment:
             "generator": self.generator,
             "variants": per_sample,
             "split": self.config.split,
-            "classifier": self.config.classifier,
+            "classifier": self.config.classifier or "",
             "epsilon_unit": MODES[self.config.mode].unit,
         }
         if "fine_layers" in MODES[self.config.mode].options:
@@ -242,7 +243,7 @@ class Augment:
         group = read_rows(path, ("valid", "fooled", "source_fooled", "flagged", "distance"), 0, rows)
         valid = group["valid"] == 1
         summary: dict[str, Any] = {"variants": self.variants_name, "valid": int(valid.sum())}
-        if self.config.classifier:
+        if self.config.classifier is not None:
             made = np.isfinite(group["distance"])
             for name in ("fooled", "source_fooled"):
                 summary[f"{name}_share"] = round(float(group[name][made].mean()), 4) if made.any() else 0.0

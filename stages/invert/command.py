@@ -115,14 +115,14 @@ def build_of(run: RunOptions, label: str | None, retry_failed: bool, dry_run: bo
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from pipeline.build import BUILDS, resolve_build
+    from pipeline.build import build_place, resolve_build
     from pipeline.listing import create_build, rescan_build
 
     if run.dataset is None:
         build = resolve_build(None, run.build)
         yield build if dry_run else rescan_build(build, retry_failed)
         return
-    root = Path(run.build) if run.build else BUILDS / Path(run.dataset).stem
+    root = build_place(run.dataset, run.build)
     with ExitStack() as stack:
         if dry_run and (run.fresh or not (root / "samples.parquet").exists()):
             root = Path(stack.enter_context(TemporaryDirectory())) / root.name

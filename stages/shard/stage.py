@@ -1,14 +1,14 @@
 """The stage: latents and variants in, one shard of every format out."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pipeline.build import Build
 from pipeline.capacity import telling_what_fits
-from pipeline.config import digest_of
+from pipeline.config import digest_of, stored_settings
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
 from pipeline.files import remove, write_bytes
@@ -59,7 +59,7 @@ class Shard:
         """Configuration, the variant sets and the generator's digest."""
         generator = open_generator(self.generator).sha256
         return {
-            **asdict(self.config),
+            **stored_settings(self.config),
             "variants": list(self.variants),
             "generator": generator,
             "limit": self.limit or 0,

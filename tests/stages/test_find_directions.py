@@ -119,14 +119,14 @@ def test_activations_of_a_linear_layer_give_its_singular_vectors() -> None:
 @pytest.mark.parametrize(
     ("text", "layers", "fine", "ranges"),
     [
-        ("", range(8), (5, 6, 7), [(0, 4), (5, 7), (0, 7)]),
-        ("", range(8), (2, 5, 6, 7), [(0, 1), (3, 4), (2, 2), (5, 7), (0, 7)]),
-        ("", (0,), (0,), [(0, 0)]),
-        ("", (3,), (0,), [(3, 3)]),
+        (None, range(8), (5, 6, 7), [(0, 4), (5, 7), (0, 7)]),
+        (None, range(8), (2, 5, 6, 7), [(0, 1), (3, 4), (2, 2), (5, 7), (0, 7)]),
+        (None, (0,), (0,), [(0, 0)]),
+        (None, (3,), (0,), [(3, 3)]),
         ("0-4, 6,6-6", range(8), (7,), [(0, 4), (6, 6)]),
     ],
 )
-def test_ranges(text: str, layers: range, fine: tuple[int, ...], ranges: list[tuple[int, int]]) -> None:
+def test_ranges(text: str | None, layers: range, fine: tuple[int, ...], ranges: list[tuple[int, int]]) -> None:
     assert choose_ranges(text, tuple(layers), fine) == ranges
 
 

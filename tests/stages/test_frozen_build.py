@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,6 +171,27 @@ def test_another_root_of_the_same_data_goes_on(invert: Callable[..., Finished], 
     assert open_build(pets.parent / "b").info()["dataset"]["root"].endswith("moved")
 
 
+def test_new_samples_come_last_and_keep_the_numbers_of_classes(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert()
+    before = read_rows(build / "latents.zarr", ["w"], 0, 12)["w"]
+    paint(pets.parent / "pets" / "ant" / "0.png", GREEN)
+    paint(pets.parent / "pets" / "cat" / "00.png", RED)
+    again = invert()
+    assert again.json["computed"] == 2
+    assert "2 new (train-ant-0, train-cat-00)" in again.err
+    samples = open_build(build).samples()
+    assert open_build(build).classes == ("cat", "dog", "ant")
+    assert samples["id"].tolist()[:2] == ["train-cat-0", "train-cat-1"]
+    assert samples["id"].tolist()[12:] == ["train-ant-0", "train-cat-00"]
+    assert samples["label"].tolist() == [0] * 6 + [1] * 6 + [2, 0]
+    np.testing.assert_array_equal(read_rows(build / "latents.zarr", ["w"], 0, 14)["w"][:12], before)
+    assert np.isfinite(read_rows(build / "latents.zarr", ["w"], 12, 14)["w"]).all()
+    assert read_rows(build / "latents.zarr", ["label"], 0, 14)["label"].tolist() == samples["label"].tolist()
+    assert shard(build).code == 0
+    assert packed(build).loc["train-ant-0", ["class", "colour"]].tolist() == ["ant", GREEN]
+
+
 def test_what_could_not_be_read_is_tried_again(invert: Callable[..., Finished], pets: Path) -> None:
     build, path = pets.parent / "b", pets.parent / "pets" / "cat" / "2.png"
     data = path.read_bytes()
@@ -208,3 +230,42 @@ def test_fresh_forgets_no_other_stage(invert: Callable[..., Finished], pets: Pat
     assert invert("--generator", "no-such-thing", "--fresh").code == 2
     assert set(open_build(build).samples("status")["status"]) == {"ok"}
     assert invert().json["computed"] == 0
+
+
+def write_tar(path: Path, samples: dict[str, tuple[tuple[int, int, int], dict[str, object]]]) -> None:
+    """A tar of pictures with annotations."""
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, (colour, facts) in samples.items():
+            image = io.BytesIO()
+            Image.new("RGB", (32, 32), colour).save(image, "PNG")
+            for suffix, data in (("png", image.getvalue()), ("json", json.dumps(facts).encode())):
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
+def test_labels_of_an_attribute_are_those_of_the_samples(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "tars").mkdir()
+    facts = {"red": (RED, {"kind": "cat", "mood": "sour"}), "blue": (BLUE, {"kind": "dog", "mood": "merry"})}
+    write_tar(tmp_path / "tars" / "train-1.tar", facts)
+    dataset = write_manifest(
+        tmp_path / "d.toml", name="d", format="webdataset", resolution=32, root="tars", label="kind"
+    )
+    build = tmp_path / "b"
+    invert = ["invert", "--dataset", dataset, "--build", build, *tiny.networks, "--steps", "1", "--workers", "0"]
+    assert run_pipeline(*invert).code == 0
+    write_tar(tmp_path / "tars" / "train-0.tar", {"green": (GREEN, {"kind": "ant", "mood": "odd"})})
+    assert shard(build, "--label", "mood", "--name", "moods").code == 0
+    found = packed(build, "moods")
+    assert {str(row["colour"]): row["class"] for _, row in found.iterrows()} == {
+        str(RED): "sour", str(BLUE): "merry",
+    }  # fmt: skip
+    write_tar(tmp_path / "tars" / "train-1.tar", {"first": (GREEN, {"kind": "ant", "mood": "odd"}), **facts})
+    moved = shard(build)
+    assert moved.code == 2
+    assert "changed" in moved.err
+    assert run_pipeline(*invert).code == 0
+    assert shard(build).code == 0
+    assert {str(row["colour"]): row["class"] for _, row in packed(build).iterrows()} == {
+        str(RED): "cat", str(BLUE): "dog", str(GREEN): "ant",
+    }  # fmt: skip

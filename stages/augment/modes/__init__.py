@@ -15,7 +15,7 @@ class ModeEntry:
 
     Attributes:
         options: settings of AugmentConfig that it reads, besides those that all modes share.
-        defaults: its own numbers where such a setting is 0.
+        defaults: its own numbers where such a setting is unset.
         attacks: it attacks a classifier, so it needs one.
         partners: it mixes with other samples, so it depends on all of them.
         draws_z: it maps random z to w, without labels.
