@@ -318,5 +318,5 @@ def test_celeba_hqs_files_are_rows_or_named(celeba_hq: Path) -> None:
     mapping.write_text(
         mapping.read_text() + mapping.read_text().splitlines()[1].replace("000001.jpg", "000009.jpg")
     )
-    with pytest.raises(DatasetError, match="has two rows for 000009"):
+    with pytest.raises(DatasetError, match="has two rows for 000001"):
         reader_of(celeba_hq, format="celeba-hq").scan()
