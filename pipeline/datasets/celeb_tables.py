@@ -43,7 +43,7 @@ def read_attributes(path: Path) -> pd.DataFrame:
         if path.suffix == ".csv":
             table = pd.read_csv(path, index_col=0)
         else:
-            with path.open() as file:
+            with path.open(encoding="utf-8") as file:
                 announced = int(file.readline())
             table = pd.read_csv(path, sep=r"\s+", skiprows=1)  # a name less than columns: the first is the index
     except (OSError, ValueError) as error:

@@ -11,7 +11,8 @@ from pipeline.datasets.base import LoadedImage, sha256_hex
 from pipeline.datasets.decoding import Crop, decode
 from pipeline.datasets.formats import IMAGE_SUFFIXES
 from pipeline.datasets.walk import Skipped, files_below
-from pipeline.errors import DatasetError, SampleError
+from pipeline.errors import DatasetError, PipelineError, SampleError
+from pipeline.files import user_path
 from pipeline.manifest import DatasetManifest
 
 __all__ = ["IMAGE_SUFFIXES", "FilesManifest", "FilesReader", "ImageManifest", "ImageReader", "files_below"]
@@ -128,8 +129,11 @@ class ImageReader(FilesReader):
 
 def data_places(folder: str) -> list[Path]:
     """Where a dataset without `root` is looked for: below the data directory, then in ./datasets."""
-    data = Path(os.environ.get(DATA_VARIABLE) or DEFAULT_DATA).expanduser().absolute()
-    return [data / folder, Path("datasets").absolute() / folder]
+    here = Path("datasets").absolute() / folder
+    try:
+        return [user_path(os.environ.get(DATA_VARIABLE) or DEFAULT_DATA) / folder, here]
+    except PipelineError:  # a user without a home folder has no data directory either
+        return [here]
 
 
 def find_root(folder: str) -> Path | None:

@@ -17,8 +17,8 @@ IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in
 # Pictures that are left out by name, so that nobody misses them unawares: PostScript and PDF are programs, camera
 # files are no finished pictures, the others are rare or need another library.
 _OTHER_PICTURES = """
-    heic heif hif jxl jxr wdp hdp eps ps epsf pdf ai svg svgz wmf emf psd psb xcf kra tga ico cur icns pcx dcx sgi rgb
-    rgba bw dds qoi exr hdr pfm dib fits fit dcm nii ras xbm xpm djvu
+    heic heif hif jxl jxr wdp hdp eps ps epsf pdf ai svg svgz wmf emf psd psb xcf kra tga ico cur icns pcx dcx sgi
+    rgb rgba bw dds qoi exr hdr pfm dib fits fit dcm nii ras xbm xpm djvu
     raw dng cr2 cr3 crw nef nrw arw srf sr2 orf rw2 raf pef srw x3f 3fr iiq
 """
 _ARCHIVES = """

@@ -1,7 +1,8 @@
 """Labels from a column of a table: numbers, names or yes and no."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,3 +73,31 @@ def encode_labels(values: pd.Series, declared: tuple[str, ...], attribute: str, 
         stranger = values[codes < 0].iloc[0]
         raise DatasetError(f"{where} has the class {stranger!r}, which 'classes' in the manifest does not list")
     return codes.astype(np.int64), classes
+
+
+def attribute_labels(
+    values: "pd.Series[Any]", named: Mapping[str, str] | None, attribute: str, dataset: str
+) -> Labels:
+    """Labels int64 [N] by an attribute, and the classes they number.
+
+    Args:
+        named: names of the attribute's values, {value as text: name}, in the order of the labels; None where a
+            value is its own name.
+
+    Raises:
+        DatasetError: a value is missing, or is none of those.
+    """
+    if named is None:
+        return encode_labels(values, (), attribute, dataset)
+    if values.isna().any():
+        raise DatasetError(
+            f"dataset '{dataset}': the label '{attribute}' is missing in {int(values.isna().sum())} samples; "
+            f"choose another with 'label'"
+        )
+    codes = pd.Index(list(named)).get_indexer(pd.Index(values.astype("str")))
+    if (codes < 0).any():
+        stranger = values[codes < 0].iloc[0]
+        raise DatasetError(
+            f"dataset '{dataset}': the label '{attribute}' has the value {stranger!r}, which has no name"
+        )
+    return codes.astype(np.int64), tuple(named.values())

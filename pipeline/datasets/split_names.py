@@ -45,16 +45,16 @@ def said(name: str) -> Said | None:
     return found[0] if len({reading.split for reading in found}) == 1 else None
 
 
-def splits_in(names: Iterable[str]) -> dict[str, str]:
-    """Those of the names, all of one dataset, that say a split, with it.
+def splits_in(names: Iterable[str], *, alone: bool = False) -> dict[str, str]:
+    """Those of the names, all of one dataset, that say a split, with it; or `alone` those that say nothing else.
 
-    `test_tubes` says one only where there is a `train_tubes` as well.
+    What says more counts where its counterpart is there as well: `test_tubes` beside `train_tubes`.
     """
     found = {name: reading for name in names if (reading := said(name)) is not None}
     alike: dict[str, set[str]] = {}
     for reading in found.values():
         alike.setdefault(reading.rest, set()).add(reading.split)
-    return {name: r.split for name, r in found.items() if r.sure or len(alike[r.rest]) > 1}
+    return {name: r.split for name, r in found.items() if (r.alone if alone else r.sure) or len(alike[r.rest]) > 1}
 
 
 def split_of(path: str) -> str:

@@ -39,6 +39,7 @@ def command(
     from dataclasses import asdict
 
     from pipeline.build import resolve_build
+    from pipeline.config import stored_settings
     from pipeline.devices import resolve_device
     from pipeline.execute import Execution
     from pipeline.files import remove, write_bytes
@@ -62,9 +63,10 @@ def command(
         remove(decoded_folder(build))
         measures = gather(build, stages)
         table, folder = cells(measures), build.root / stages[0].folder
+        settings = stored_settings(config)
         write_bytes(folder / "results.csv", as_csv(measures).encode())
-        write_bytes(folder / "results.json", as_json(measures, table, asdict(config)).encode())
-        write_bytes(folder / "results.html", render_page(build.manifest.name, table, asdict(config)).encode())
+        write_bytes(folder / "results.json", as_json(measures, table, settings).encode())
+        write_bytes(folder / "results.html", render_page(build.manifest.name, table, settings).encode())
     summary = {"results": str(folder / "results.html"), "table": [asdict(cell) for cell in table]}
     click.echo(json.dumps(summary) if run.as_json else f"{as_table(table)}\n  page  {summary['results']}")
     return summary

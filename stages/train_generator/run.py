@@ -48,7 +48,7 @@ def train(
     metrics: list[dict[str, Any]] = []
     if checkpoint.is_file():
         trainer.step = load_checkpoint(checkpoint, key, trainer.networks, trainer.optimizers)
-        metrics = [json.loads(line) for line in metrics_path.read_text().splitlines()]
+        metrics = [json.loads(line) for line in metrics_path.read_text(encoding="utf-8").splitlines()]
         metrics = [row for row in metrics if row["images"] <= trainer.images_seen]
     judge = Judge(images, labels, num_classes, config.seed, config.judge_epochs, trainer.device)
 
