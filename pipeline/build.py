@@ -1,7 +1,6 @@
 """A build directory: where everything made from one dataset lies, and who made it how."""
 
 import fcntl
-import json
 import os
 import platform
 import tomllib
@@ -9,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
-from importlib.metadata import version
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +19,14 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import zarr
 
-from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
-from pipeline.errors import BuildError
+from pipeline.datasets import DatasetReader, parse_dataset
+from pipeline.datasets.base import RESERVED_COLUMNS
+from pipeline.datasets.labels import attribute_labels, nearest
+from pipeline.errors import BuildError, ManifestError
+from pipeline.files import user_path
 from pipeline.kept import check_kept, is_kept, kept_write, read_kept
 from pipeline.manifest import DatasetManifest
-from pipeline.samples import read_samples, write_samples
+from pipeline.samples import About, open_table, read_about, read_samples
 
 BUILDS = Path("builds")
 
@@ -123,15 +124,38 @@ class Build:
         """The samples: id, split, label, source, attributes, sha256, status, error; or those columns and rows."""
         return read_samples(self.samples_path, columns or None, start, stop)
 
-    def labels(self, name: str = "") -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    @property
+    def about(self) -> About:
+        """Class names, names of attributes' values, notes: what the dataset said when its samples were listed."""
+        return read_about(self.samples_path)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the labels."""
+        return self.about.classes
+
+    def labels(self, name: str | None = None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Labels [N] of all samples and the names of the classes: the dataset's, or an attribute's.
 
         Raises:
             ManifestError: the dataset has no attribute of that name.
+            DatasetError: the attribute cannot be a label.
         """
-        if not name:
-            return self.samples("label")["label"].to_numpy(np.int64), self.reader.classes
-        return _labels(self, self.manifest.model_copy(update={"label": name}).model_dump_json(exclude_none=True))
+        if name is None:
+            return self.samples("label")["label"].to_numpy(np.int64), self.classes
+        with open_table(self.samples_path) as table:
+            known = [column for column in table.schema_arrow.names if column not in RESERVED_COLUMNS]
+        spelt = {column.lower(): column for column in known}
+        column = spelt.get(name.strip().lower().replace(" ", "_"), spelt.get(name.strip().lower()))
+        if column is None:
+            raise ManifestError(
+                f"--label {name}: dataset '{self.manifest.name}' has no such attribute, {nearest(name, known)}"
+                if known
+                else f"--label {name}: dataset '{self.manifest.name}' has no attributes: leave out --label"
+            )
+        return attribute_labels(
+            self.samples(column)[column], self.about.label_values.get(column), column, self.manifest.name
+        )
 
     def latents(self) -> "zarr.Group":
         """latents.zarr, read-only: `w` [N, num_ws, w_dim] and its metrics, rows as in `samples()`."""
@@ -161,7 +185,7 @@ class Build:
             BuildError: another run holds it.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("a+") as file:
+        with (self.root / ".lock").open("a+", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -179,43 +203,11 @@ class Build:
                 file.truncate(0)
 
 
-@lru_cache(maxsize=4)
-def _labels(build: Build, manifest: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    _, reader = parse_dataset(json.loads(manifest), build.info_path)
-    return reader.scan()["label"].to_numpy(np.int64), reader.classes
-
-
 def open_build(path: str | Path) -> Build:
     """Open an existing build directory. Raises BuildError if there is none."""
-    build = Build(Path(path).resolve())
+    build = Build(user_path(path))
     build.info()
     return build
-
-
-def create_build(root: Path, dataset: str, *, label: str | None = None, fresh: bool = False) -> Build:
-    """Open the build at `root`, or begin one for a dataset: scan it and write build.toml and samples.parquet.
-
-    Raises:
-        BuildError: the build there was made from another dataset or other manifest keys.
-        DatasetError: the dataset's files are missing.
-    """
-    manifest, reader = load_dataset(dataset, label)
-    build = Build(root.resolve())
-    content = manifest.model_dump(mode="json", exclude_none=True)
-    if is_kept(build.info_path) and not fresh:
-        changed = changed_settings(build.info()["dataset"], content)
-        if changed:
-            raise BuildError(
-                f"{build.root} was made from another dataset ({'; '.join(changed)}): "
-                f"name another --build, or use --fresh to start over"
-            )
-        if is_kept(build.samples_path):
-            return build
-    samples = reader.scan()
-    with build.lock():
-        write_samples(build.samples_path, samples.assign(sha256="", status="pending", error=""))
-        build.write_info({"onmanifold": version("onmanifold"), "created": now(), "dataset": content})
-    return Build(build.root)
 
 
 def resolve_build(dataset: str | None, build: str | None) -> Build:
@@ -235,10 +227,8 @@ def find_build(dataset: str | None, build: str | None) -> Build:
     Raises:
         BuildError: there is no such build, or more than one could be meant.
     """
-    if build is not None:
-        path = Path(build)
-    elif dataset is not None:
-        path = BUILDS / Path(dataset).stem
+    if build is not None or dataset is not None:
+        path = build_place(dataset, build)
     else:
         found = sorted(path for path in BUILDS.glob("*") if is_kept(path / "build.toml"))
         if len(found) > 1:
@@ -253,6 +243,11 @@ def find_build(dataset: str | None, build: str | None) -> Build:
         hint = f"pipeline invert --dataset {dataset or 'NAME'}" + (f" --build {build}" if build else "")
         raise BuildError(f"there is no build at {path}: begin one with `{hint}`")
     return Build(path.resolve())
+
+
+def build_place(dataset: str | None, build: str | None) -> Path:
+    """Where the build of a dataset is, or will be: --build, else builds/DATASET. One of the two is given."""
+    return user_path(build if build is not None else BUILDS / Path(dataset or "").stem)
 
 
 def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

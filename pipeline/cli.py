@@ -4,8 +4,11 @@ Only the command that is called gets imported, so that `pipeline --help` answers
 """
 
 import errno
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
+from io import TextIOWrapper
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -54,6 +57,16 @@ class Commands(click.Group):
         command: click.Command = point.load()
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command. An empty argument, as an unset shell variable leaves it, is refused for all of them."""
+        for before, argument in pairwise(args):
+            if argument == "" or (argument.startswith("--") and argument.endswith("=")):
+                name = argument[:-1] or (before if before.startswith("--") else "an argument")
+                raise click.UsageError(f"{name} is empty: give it a value, or leave it out")
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("onmanifold"), prog_name="onmanifold")
@@ -69,6 +82,11 @@ def pipeline() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point. Exit codes: 0 done, 1 `verify` found something, 2 bad input, 130 interrupted."""
+    if args is None and sys.getfilesystemencoding() != "utf-8":
+        read_names_as_utf8()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no letter is worth a traceback
     try:
         code: Any = pipeline.main(args=args, prog_name="pipeline", standalone_mode=False)
     except click.ClickException as error:
@@ -85,6 +103,12 @@ def main(args: list[str] | None = None) -> None:
             raise
         code = fail(sentence)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def read_names_as_utf8() -> None:
+    """Begin this process anew in Python's UTF-8 mode: names of files and samples are UTF-8 in every build."""
+    os.environ["PYTHONUTF8"] = "1"  # for the workers
+    os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def fail(sentence: str) -> int:

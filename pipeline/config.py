@@ -5,7 +5,8 @@ import json
 import math
 import shlex
 from dataclasses import field, fields
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from pipeline.errors import PipelineError
 
@@ -18,7 +19,10 @@ def option(
     at_least: float | None = None,
     at_most: float | None = None,
 ) -> Any:
-    """Declare a setting with its default, the help its option shows, and the values it may have."""
+    """Declare a setting with its default, the help its option shows, and the values it may have.
+
+    A setting that may be left unset is None by default and says in its help what is taken then.
+    """
     metadata = {"help": help, "choices": choices, "at_least": at_least, "at_most": at_most}
     return field(default=default, metadata=metadata)
 
@@ -40,6 +44,20 @@ def check_settings(config: Any) -> None:
                 f"--{f.name.replace('_', '-')} {value}: must be {bounds or 'a finite number'} "
                 f"({f.metadata['help']})"
             )
+
+
+def kind_of(annotation: Any) -> Any:
+    """The type of a setting's values; of one that may be unset, of those that are given."""
+    return next((kind for kind in get_args(annotation) if kind is not NoneType), annotation)
+
+
+def stored_settings(config: Any) -> dict[str, Any]:
+    """Settings as build.toml and digests hold them: TOML has no None, so an unset text is "", an unset number 0.
+
+    Neither can be given: no option takes an empty text, and the numbers are at least 1.
+    """
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    return {f.name: kind_of(f.type)() if values[f.name] is None else values[f.name] for f in fields(config)}
 
 
 def changed_options(config: Any, among: tuple[str, ...] = ()) -> str:

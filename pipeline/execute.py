@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pipeline.build import Build, now
 from pipeline.devices import cpu_count, use_one_thread
@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.ledger import Record, read_record, write_record
 from pipeline.memory import SHARE, available_memory
 from pipeline.progress import listening
-from pipeline.stage import Chunk, Revising, Stage
+from pipeline.stage import Chunk, Mending, Revising, Stage
 
 T = TypeVar("T")
 
@@ -47,13 +47,14 @@ class Execution:
 
 @dataclass(frozen=True)
 class Task:
-    """A chunk that is to be done, or of which some rows are to be revised."""
+    """A chunk that is to be done, or of which some rows are to be mended or revised."""
 
     chunk: Chunk
-    revised: tuple[int, ...] = ()
+    kind: Literal["run", "mend", "revise"] = "run"
+    rows: tuple[int, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.revised) or len(self.chunk)
+        return len(self.rows) or len(self.chunk)
 
 
 Tell = Callable[[int, float, str], None]  # takes a chunk's index, the share of it that is done, and a note
@@ -81,13 +82,17 @@ def run_task(stage: Stage, build: Build, task: Task, key: str, tell: Tell | None
     if tell is not None:
         tell(chunk.index, 0.0, "")
     with listening(None if tell is None else partial(tell, chunk.index)):
-        if task.revised:
-            assert isinstance(stage, Revising)
+        if task.kind == "run":
+            result = stage.run(build, chunk)
+        else:
             before = read_record(build, stage.name, chunk.index)
             spent = 0.0 if before is None else before["seconds"]
-            result = stage.revise(build, chunk, task.revised)
-        else:
-            result = stage.run(build, chunk)
+            if task.kind == "mend":
+                assert isinstance(stage, Mending)
+                result = stage.mend(build, chunk, task.rows)
+            else:
+                assert isinstance(stage, Revising)
+                result = stage.revise(build, chunk, task.rows)
     record: Record = {
         "stage": stage.name,
         "chunk": chunk.index,
@@ -194,7 +199,7 @@ def map_bounded(
             tell,
             pure=False,
             retries=retries,
-            key=f"{stage.name}-{task.chunk.index}{'-revised' if task.revised else ''}",
+            key=f"{stage.name}-{task.chunk.index}-{task.kind}",
         )
         submitted[future.key] = task
         return future

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from pipeline.errors import PipelineError
+
 PARTIAL = ".onmanifold-partial"
 OURS = re.compile(rf".+\.\d+{re.escape(PARTIAL)}")
 ZARRS = re.compile(r".+\.[0-9a-f]{32}\.partial")  # what Zarr calls a chunk that it is writing
@@ -33,6 +35,29 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def expanded(text: str | Path) -> Path:
+    """A path that a user typed, with the home folder for `~`. Raises PipelineError where none is known."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise PipelineError(
+            f"'{text}': the home folder that ~ stands for is not known: give the whole path, or set HOME"
+        ) from error
+
+
+def user_path(text: str | Path, below: Path | None = None) -> Path:
+    """The file that a user means, as an absolute path without links; what is relative lies below `below`.
+
+    Args:
+        below: folder that relative paths start from; the present one where it is not given.
+
+    Raises:
+        PipelineError: the path begins with `~`, and no home folder is known.
+    """
+    path = expanded(text)
+    return (path if below is None else below / path).resolve()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -13,7 +13,7 @@ from pipeline.build import Build
 from pipeline.config import digest_of
 from pipeline.outputs import problem_of_output
 from pipeline.sealed import read_sealed, write_sealed
-from pipeline.stage import Chunk, Stage
+from pipeline.stage import Chunk, Mending, Stage
 
 Record = dict[str, Any]
 NUMBER = re.compile(r"\d{6,}")  # what records of chunks are called
@@ -61,19 +61,23 @@ def drop_records(build: Build, stage: str, first: int) -> None:
             record_path(build, stage, index).unlink()
 
 
-def problem_of(stage: Stage, build: Build, chunk: Chunk, key: str) -> str | None:
-    """Why a chunk counts as not done; None if it is done."""
+def state_of(stage: Stage, build: Build, chunk: Chunk, key: str) -> tuple[str | None, tuple[int, ...]]:
+    """Why a chunk counts as not done, or None; and the rows that are to be mended, if it is not all of them."""
     record = read_record(build, stage.name, chunk.index)
     if record is None:
-        return "not done yet"
+        return "not done yet", ()
     if record.get("key") != key:
-        return "made by other settings"
+        return "made by other settings", ()
     done = Chunk(chunk.index, record["start"], record["stop"])
     if done.start != chunk.start or done.stop < chunk.stop:
-        return "covers other rows"
+        return "covers other rows", ()
+    if isinstance(stage, Mending):
+        rows = tuple(stage.changed_rows(build, done, record))
+        problem = problem_of_outputs(build, record)
+        return ("made from data that has changed since", rows) if rows and problem is None else (problem, ())
     if record["inputs"] != stage.inputs(build, done):
-        return "made from data that has changed since"
-    return problem_of_outputs(build, record)
+        return "made from data that has changed since", ()
+    return problem_of_outputs(build, record), ()
 
 
 def problem_of_outputs(build: Build, record: Record) -> str | None:

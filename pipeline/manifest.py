@@ -7,10 +7,10 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from pipeline.errors import ManifestError
-from pipeline.files import write_bytes
+from pipeline.errors import ManifestError, PipelineError
+from pipeline.files import user_path, write_bytes
 
 MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
 
@@ -24,6 +24,14 @@ class Manifest(BaseModel):
     description: str = Field(default="", description="one sentence for listings")
     licence: str = Field(default="", description="licence of the data or weights")
     homepage: str = Field(default="", description="where it is published")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def refuse_empty(cls, value: Any, info: ValidationInfo) -> Any:
+        """What a manifest leaves unset it does not name: an empty text would mean the manifest's own folder."""
+        if value == "" and cls.model_fields[info.field_name or ""].default != "":
+            raise ValueError("empty, give it a value or leave the key out")
+        return value
 
 
 class DatasetManifest(Manifest):
@@ -113,13 +121,16 @@ M = TypeVar("M", bound=Manifest)
 def weights_folder() -> Path:
     """Where imported networks and their manifests are: $ONMANIFOLD_WEIGHTS, or in the user's data folder."""
     named = os.environ.get("ONMANIFOLD_WEIGHTS")
-    return Path(named or "~/.local/share/onmanifold/weights").expanduser().resolve()
+    return user_path(named or "~/.local/share/onmanifold/weights")
 
 
 def manifest_folders(kind: str) -> tuple[Path, ...]:
     """Return where manifests of a kind are looked for: of generators and encoders, the imported ones come first."""
-    imported = {"generators": weights_folder(), "encoders": weights_folder() / "encoders"}
-    return (imported[kind], MANIFESTS / kind) if kind in imported else (MANIFESTS / kind,)
+    imported = {"generators": ".", "encoders": "encoders"}
+    try:
+        return (weights_folder() / imported[kind], MANIFESTS / kind)
+    except (KeyError, PipelineError):  # a user without a home folder has imported nothing
+        return (MANIFESTS / kind,)
 
 
 def manifest_names(kind: str) -> list[str]:
@@ -134,7 +145,7 @@ def find_manifest(kind: str, name_or_path: str) -> Path:
         ManifestError: there is no such manifest; the message holds the nearest names.
     """
     if name_or_path.endswith(".toml"):
-        path = Path(name_or_path).expanduser().resolve()
+        path = user_path(name_or_path)
         if not path.is_file():
             raise ManifestError(f"no manifest at {path}: check the path, or write one (docs/datasets.md)")
         return path

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from pipeline.config import check_settings
+from pipeline.config import check_settings, kind_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -102,7 +102,7 @@ def config_options(config_class: type) -> Callable[[F], F]:
         for f in reversed(fields(config_class)):
             flag = f"--{f.name.replace('_', '-')}"
             choices = f.metadata["choices"]
-            kind: Any = click.Choice(choices) if choices else f.type
+            kind: Any = click.Choice(choices) if choices else kind_of(f.type)
             if kind is bool:
                 flag, kind = f"{flag}/--no-{flag[2:]}", None
             assert f.default is not MISSING

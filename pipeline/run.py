@@ -12,7 +12,7 @@ from pipeline.devices import resolve_device
 from pipeline.errors import BuildError
 from pipeline.execute import Execution, Task, execute
 from pipeline.files import sweep_partial
-from pipeline.ledger import Record, drop_records, look_again, problem_of, read_record, stage_digest, stage_key
+from pipeline.ledger import Record, drop_records, look_again, read_record, stage_digest, stage_key, state_of
 from pipeline.progress import Progress
 from pipeline.stage import Chunk, Revising, Stage, WritingFiles
 
@@ -89,7 +89,7 @@ def run_stage(
 
 
 def compute(
-    stage: Stage, build: Build, chunks: list[Chunk], left: list[Chunk], key: str, execution: Execution, unit: str
+    stage: Stage, build: Build, chunks: list[Chunk], left: list[Task], key: str, execution: Execution, unit: str
 ) -> None:
     """Do the chunks that are left, and then revise what deserves it among all."""
     total = sum(map(len, chunks))
@@ -99,9 +99,9 @@ def compute(
     def passes() -> Generator[list[Task], None, None]:
         nonlocal shown
         if left:
-            sizes.update((chunk.index, len(chunk)) for chunk in left)
+            sizes.update((task.chunk.index, len(task)) for task in left)
             with Progress(stage.name, total, unit, done=total - sum(map(len, left))) as shown:
-                yield [Task(chunk) for chunk in left]
+                yield left
         if again := to_revise(stage, build, chunks):
             sizes.update((task.chunk.index, len(task)) for task in again)
             with Progress(f"{stage.name}, once more", sum(map(len, again)), unit) as shown:
@@ -117,12 +117,17 @@ def compute(
         execute(stage, build, tasks, key, execution, done, tell)
 
 
-def undone(stage: Stage, build: Build, chunks: list[Chunk], key: str) -> list[Chunk]:
-    """The chunks that are not done, or not any more."""
-    return [chunk for chunk in chunks if problem_of(stage, build, chunk, key) is not None]
+def undone(stage: Stage, build: Build, chunks: list[Chunk], key: str) -> list[Task]:
+    """The chunks that are not done, or not any more; of some only the rows whose input has changed."""
+    tasks = []
+    for chunk in chunks:
+        problem, rows = state_of(stage, build, chunk, key)
+        if problem is not None:
+            tasks.append(Task(chunk, "mend", rows) if rows else Task(chunk))
+    return tasks
 
 
-def left_to_do(stage: Stage, build: Build, chunks: list[Chunk], fresh: bool) -> list[Chunk]:
+def left_to_do(stage: Stage, build: Build, chunks: list[Chunk], fresh: bool) -> list[Task]:
     """What a run would do of these chunks; nothing is written.
 
     Raises:
@@ -130,7 +135,7 @@ def left_to_do(stage: Stage, build: Build, chunks: list[Chunk], fresh: bool) -> 
     """
     settings = flat(stage.settings(build))
     if fresh:
-        return chunks
+        return [Task(chunk) for chunk in chunks]
     refuse_other_settings(stage, build, settings)
     return undone(stage, build, chunks, stage_key(stage, build))
 
@@ -140,7 +145,7 @@ def to_revise(stage: Stage, build: Build, chunks: list[Chunk]) -> list[Task]:
     if not isinstance(stage, Revising):
         return []
     wanted = stage.to_revise(build, read_records(stage, build, chunks))
-    return [Task(chunk, tuple(wanted[chunk.index])) for chunk in chunks if wanted.get(chunk.index)]
+    return [Task(chunk, "revise", tuple(wanted[chunk.index])) for chunk in chunks if wanted.get(chunk.index)]
 
 
 def read_records(stage: Stage, build: Build, chunks: list[Chunk]) -> list[Record]:

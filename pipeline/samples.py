@@ -1,7 +1,8 @@
 """samples.parquet: a row for each source sample, read and rewritten a group of rows at a time."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,22 @@ from pipeline.errors import BuildError
 from pipeline.kept import check_kept, kept_write
 
 GROUP = 8192  # rows that lie together in the file
+ABOUT = b"onmanifold"  # key of the file's metadata
+
+
+@dataclass(frozen=True)
+class About:
+    """What a dataset says of its samples besides their rows.
+
+    Attributes:
+        classes: names of the classes in the order of the labels.
+        label_values: of attributes whose values have names: {attribute: {value as text: name}}, by label.
+        notes: what the user should know of the listing, in sentences.
+    """
+
+    classes: tuple[str, ...] = ()
+    label_values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def open_table(path: Path) -> pq.ParquetFile:
@@ -56,23 +73,45 @@ def read_samples(
         return frame
 
 
-def read_notes(path: Path) -> list[str]:
-    """What the reader of the dataset had to say when it listed the samples."""
+def read_about(path: Path) -> About:
+    """What the dataset said of its samples when they were listed.
+
+    Raises:
+        BuildError: the file cannot be read, or is of a version that did not keep this.
+    """
     with open_table(path) as table:
         metadata = table.schema_arrow.metadata or {}
-    notes: list[str] = json.loads(metadata.get(b"notes", b"[]"))
-    return notes
+    try:
+        content = json.loads(metadata[ABOUT])
+        return About(tuple(content["classes"]), content["label_values"], tuple(content["notes"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BuildError(
+            f"{path} does not hold the names of the classes, for an earlier version made it: run `pipeline invert` "
+            f"on this build again, which adds them and keeps what is inverted"
+        ) from error
 
 
-def write_samples(path: Path, samples: pd.DataFrame) -> None:
-    """Write the table whole or not at all, with the frame's `attrs["notes"]`."""
+def write_samples(path: Path, samples: pd.DataFrame, about: About) -> None:
+    """Write the table whole or not at all; one that is there already is left alone."""
     table = pa.Table.from_pandas(samples, preserve_index=False)
-    notes = json.dumps(samples.attrs.get("notes", [])).encode()
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"notes": notes})
+    types = [pa.string() if pa.types.is_large_string(field.type) else field.type for field in table.schema]
+    metadata = {ABOUT: json.dumps(asdict(about)).encode()}
+    table = table.cast(pa.schema(zip(table.schema.names, types, strict=True), metadata))
+    if (there := read_whole(path)) is not None and table.equals(there, check_metadata=True):
+        return
     with kept_write(path) as file:
         pq.write_table(table, file, row_group_size=GROUP)
     del table
     pa.default_memory_pool().release_unused()  # what a large table took would stay with the process
+
+
+def read_whole(path: Path) -> pa.Table | None:
+    """The file as Arrow has it; None if it cannot be read."""
+    try:
+        with open_table(path) as table:
+            return table.read()
+    except (BuildError, OSError, ValueError):
+        return None
 
 
 def update_samples(path: Path, change: Callable[[pd.DataFrame, int], dict[str, Any]]) -> None:

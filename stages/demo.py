@@ -1,11 +1,11 @@
 """`pipeline demo`: the whole way on the embedded digits."""
 
 import time
-from pathlib import Path
 
 import click
 
 from pipeline.compose import run_command
+from pipeline.files import user_path
 
 STEPS: tuple[tuple[str, str, list[str]], ...] = (
     ("invert", "Finding the W+ latents behind 1,797 handwritten digits", []),
@@ -40,7 +40,7 @@ def command(ctx: click.Context, build: str, limit: int | None, workers: int | No
             arguments += ["--workers", str(workers)] if workers is not None else []
             arguments += ["--limit", str(limit)] if limit is not None and name == "invert" else []
         run_command(ctx, name, arguments)
-    root = Path(build).resolve()
+    root = user_path(build)
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     click.echo(
         f"\nDone in {minutes} min {seconds} s. Where to look:\n"

@@ -136,7 +136,7 @@ def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished_build(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A build that went the whole way: 48 digits, randmix and mix variants, shards. Tests only read it."""
-    build = tmp_path_factory.mktemp("builds") / "digits"
+    build = tmp_path_factory.mktemp("v1.0 é builds") / "digits"
     for arguments in tiny.whole_way(build):
         done = run_pipeline(*arguments, "--workers", "0")
         assert done.code == 0, done.err

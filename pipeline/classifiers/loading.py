@@ -1,17 +1,16 @@
 """From a word on the command line to a classifier that is ready to be attacked."""
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from pipeline.classifiers.base import LoadedClassifier
 from pipeline.errors import PipelineError
+from pipeline.files import user_path
 
 Source = Callable[[str, int, int], LoadedClassifier]
 
@@ -57,21 +56,23 @@ def load_classifier(
     return loaded
 
 
-def file_of(spec: str) -> Path:
-    """The file that a spec names, absolute."""
-    return Path(re.split("[@:]", spec)[-1]).expanduser().resolve()
+def file_in(spec: str) -> str:
+    """The part of a spec that names a file, which ends it; empty where none does."""
+    if spec.endswith((".toml", ".pt2")):
+        return spec.removeprefix("trusted:")
+    return spec.partition("@")[2]
 
 
 def absolute_spec(spec: str) -> str:
     """The spec with an absolute path to its file, for workers that may run in another folder."""
-    path = file_of(spec)
-    return spec[: len(spec) - len(re.split("[@:]", spec)[-1])] + str(path) if path.suffix else spec
+    name = file_in(spec)
+    return spec.removesuffix(name) + str(user_path(name)) if name else spec
 
 
 def changed_ns(spec: str) -> int:
     """When the file that a spec names was last changed; 0 where there is none."""
-    path = file_of(spec)
-    return path.stat().st_mtime_ns if path.is_file() else 0
+    name = file_in(spec)
+    return user_path(name).stat().st_mtime_ns if name and user_path(name).is_file() else 0
 
 
 @lru_cache(maxsize=4)

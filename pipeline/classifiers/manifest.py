@@ -10,6 +10,7 @@ from pipeline.classifiers.base import LoadedClassifier
 from pipeline.config import digest_of
 from pipeline.devices import channels_last
 from pipeline.errors import ManifestError, PipelineError, WeightsError
+from pipeline.files import user_path
 from pipeline.manifest import Manifest, parse_manifest, read_toml, write_toml
 from pipeline.weights import read_weights, write_weights
 
@@ -35,7 +36,7 @@ def read_classifier(spec: str, num_classes: int, resolution: int) -> LoadedClass
         ManifestError: it is not a manifest, or is for images of another size.
         WeightsError: the weights are missing, or not those it declares.
     """
-    path = Path(spec).expanduser().resolve()
+    path = user_path(spec)
     if not path.is_file():
         raise ManifestError(
             f"there is no classifier at {path}: `pipeline evaluate` trains some, and writes their manifests to "
@@ -53,7 +54,7 @@ def read_classifier(spec: str, num_classes: int, resolution: int) -> LoadedClass
         )
     except PipelineError as error:
         raise ManifestError(f"{path}: {error}") from error
-    weights = (path.parent / Path(manifest.weights).expanduser()).resolve()
+    weights = user_path(manifest.weights, path.parent)
     put_weights(network, weights, manifest.sha256)
     digest = digest_of([manifest.sha256, manifest.architecture, manifest.width, manifest.input_size])
     return LoadedClassifier(channels_last(network), manifest.name, digest, manifest.num_classes, manifest.classes)

@@ -14,7 +14,7 @@ from pipeline.classifiers.base import LoadedClassifier, Standardised
 from pipeline.classifiers.manifest import put_weights
 from pipeline.config import digest_of
 from pipeline.errors import PipelineError, WeightsError
-from pipeline.files import sha256_file
+from pipeline.files import sha256_file, user_path
 
 
 def weights_of(spec: str, source: str) -> Path:
@@ -25,7 +25,7 @@ def weights_of(spec: str, source: str) -> Path:
             f"classifier '{spec}': put its weights behind it, as {source}@WEIGHTS.safetensors; pickles (.pt, .pth) "
             f"can run code and are not read, so save them with `safetensors.torch.save_file(model.state_dict(), …)`"
         )
-    path = Path(name).expanduser().resolve()
+    path = user_path(name)
     if not path.is_file():
         raise WeightsError(f"no weights at {path}")
     return path
@@ -96,7 +96,7 @@ def from_program(spec: str, num_classes: int, resolution: int) -> LoadedClassifi
             f"a .pt2 file can run code while it is loaded: if you know where {spec} comes from, say so "
             f"as trusted:{spec}"
         )
-    path = Path(spec.removeprefix("trusted:")).expanduser().resolve()
+    path = user_path(spec.removeprefix("trusted:"))
     if not path.is_file():
         raise WeightsError(f"no weights at {path}")
     try:

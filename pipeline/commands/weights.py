@@ -40,14 +40,13 @@ def import_command(
     Its format is recognised by its content (docs/generators.md lists them). A checkpoint of pSp, e4e or ReStyle
     becomes an encoder, and a generator unless that is imported already.
     """
-    from pathlib import Path
-
     from pipeline.encoders.importing import import_weights
+    from pipeline.files import expanded
     from pipeline.generators.checkpoints.importing import parse_layers
     from pipeline.options import show_summary
 
     layers = None if fine_layers is None else parse_layers(fine_layers)
-    imported = import_weights(Path(file).expanduser(), name, fine_layers=layers, generator=generator, force=force)
+    imported = import_weights(expanded(file), name, fine_layers=layers, generator=generator, force=force)
     if not as_json:
         click.echo(
             f"{name} was imported from this very file before." if imported.repeated else f"{name} is imported."

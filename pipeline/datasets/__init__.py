@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.datasets.base import DatasetReader, LoadedImage
 from pipeline.datasets.files import find_root
 from pipeline.errors import ManifestError
+from pipeline.files import user_path
 from pipeline.manifest import DatasetManifest, find_manifest, parse_manifest, read_toml
 
 __all__ = ["READERS", "DatasetReader", "LoadedImage", "load_dataset", "parse_dataset"]
@@ -67,8 +68,8 @@ def load_dataset(name_or_path: str, label: str | None = None) -> tuple[DatasetMa
     """
     path = find_manifest("datasets", name_or_path)
     content = read_toml(path)
-    if isinstance(root := content.get("root"), str):
-        content["root"] = str((path.parent / Path(root).expanduser()).resolve())
+    if isinstance(root := content.get("root"), str) and root:
+        content["root"] = str(user_path(root, path.parent))
     elif has_usual_place(model := reader_class(content, path).manifest_model):
         folder = content.get("folder") or model.model_fields["folder"].default or content.get("name")
         found = find_root(str(folder))

@@ -72,8 +72,13 @@ class ColorMNIST:
         if images is None or labels is None:
             raise DatasetError(self.problem() or f"the files of {self.places[0]} have just gone")
         digits, found = read_idx(images), read_idx(labels)
-        if digits.shape[1:] != (28, 28) or found.shape != digits.shape[:1] or found.max(initial=0) > 9:
+        if digits.shape[1:] != (28, 28) or found.ndim != 1 or found.max(initial=0) > 9:
             raise DatasetError(f"{images} and {labels} are not images and labels of MNIST; download both again")
+        if len(found) != len(digits):
+            raise DatasetError(
+                f"{images} and {labels} are not images and labels of MNIST: they have {len(digits)} images and "
+                f"{len(found)} labels; download both again"
+            )
         return digits, found.astype(np.int64)
 
     @cached_property
@@ -104,9 +109,13 @@ class ColorMNIST:
     def load(self, source: str) -> LoadedImage:
         """Render one digit [32, 32, 3]: its intensity, 2 pixels of black around, times its colour."""
         split, _, row = source.partition("/")
-        digit = self._read(split)[0][int(row)].astype(np.int64)
+        try:
+            digit = self._read(split)[0][int(row)].astype(np.int64)
+            colour = self._colours[split][int(row)]
+        except (DatasetError, IndexError) as error:
+            raise SampleError(f"cannot read the digit: {error}", unreadable=True) from error
         intensity = np.pad(digit, (SIZE - digit.shape[0]) // 2)
-        pixels = ((intensity[:, :, None] * self._colours[split][int(row)] + 127) // 255).astype(np.uint8)
+        pixels = ((intensity[:, :, None] * colour + 127) // 255).astype(np.uint8)
         return LoadedImage(pixels, sha256_hex(pixels.tobytes()))
 
     def key(self, source: str) -> str:
@@ -114,11 +123,12 @@ class ColorMNIST:
         return source
 
     def stamp(self, source: str) -> str:
-        """That of the file of the split's images."""
-        path = idx_path(self.places[0], PARTS[source.partition("/")[0]], "images", 3)
-        if path is None:
+        """Those of the split's images, and of the labels, on which all colours depend."""
+        paths = [idx_path(self.places[0], PARTS[source.partition("/")[0]], "images", 3)]
+        paths += [idx_path(self.places[0], part, "labels", 1) for part in PARTS.values()]
+        if None in paths:
             raise SampleError("cannot read the file: it is not there", unreadable=True)
-        return stamp_of(path)
+        return " ".join(stamp_of(path) for path in paths if path is not None)
 
     def digest(self, source: str) -> str:
         """Digest of the pixels."""

@@ -1,41 +1,30 @@
 """From the bytes of an image file to pixels of the declared size: fast for JPEG, patient with everything else."""
 
-import io
 import math
-import struct
-import warnings
 from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
 from pipeline.datasets.resizing import RESIZE
 from pipeline.errors import SampleError
+from pipeline.pictures.colours import UPRIGHT, Pixels, orientation_of, read_picture
+from pipeline.pictures.guarded import read_guarded
+from pipeline.pictures.kinds import kind_of
+from pipeline.pictures.opening import check_size, one_line, open_picture
 
-Pixels = NDArray[np.uint8]
 Box = tuple[int, int, int, int]  # left, top, width, height
 Crop = Literal["center", "none", "letterbox"] | Box
+Size = tuple[int, int]  # width, height
 
-MAX_PIXELS = 89_478_485  # Pillow's limit, at which a file may be a decompression bomb
-ORIENTATION = 0x0112
 LETTERBOX = 4 / 3  # aspect of the picture between the bars: StyleGAN's LSUN cars are 512x384 of 512x512
-
-# Pillow only warns at the limit; `open_image` refuses.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
-# EXIF orientation -> how an array [H, W, C] is turned upright
-UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: a[::-1].swapaxes(0, 1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: a[:, ::-1].swapaxes(0, 1),
-}
+HERE = ("PNG", "WEBP")  # kinds whose decoders take time by the pixel and have been attacked for long
+MAX_BYTES_HERE = 2**24  # of such a file: beyond it, what is not pixels might take long
+MAX_SCANS_HERE = 64  # of a JPEG; each goes over all pixels, and a few bytes are enough for one
+LOST = ("premature end of data segment", "bad Huffman code", "bad arithmetic code", "Premature end of JPEG file")
 
 
 def decode(data: bytes, resolution: int, crop: Crop = "center", resize: str = "bicubic") -> Pixels:
@@ -47,14 +36,7 @@ def decode(data: bytes, resolution: int, crop: Crop = "center", resize: str = "b
     Raises:
         SampleError: the bytes are not an image that can be used, and why.
     """
-    image = open_image(data)
-    orientation = orientation_of(image)
-    pixels = decode_jpeg(data, image, needed_scale(image.size, resolution, crop, orientation))
-    if pixels is None:
-        pixels = decode_with_pillow(image)
-    if orientation != 1:
-        pixels = UPRIGHT[orientation](pixels)
-    height, width = image.size[::-1] if orientation < 5 else image.size
+    pixels, (width, height) = decode_upright(data, lambda size: needed_scale(size, resolution, crop))
     left, top, wide, high = crop_box((width, height), crop)
     # The box is in the file's pixels, and the decoder may have shrunk them: at twice the size wanted, rounding the
     # box to whole pixels moves it by a quarter of a delivered pixel at most.
@@ -69,76 +51,77 @@ def decode(data: bytes, resolution: int, crop: Crop = "center", resize: str = "b
     return cut_and_scale(pixels, box, (resolution, resolution), resize)
 
 
-def open_image(data: bytes) -> ImageFile.ImageFile:
-    """Read an image's header, whatever its file is called. Raises SampleError."""
-    if not data:
-        raise SampleError("the file is empty")
-    try:
-        image = Image.open(io.BytesIO(data))
-    except UnidentifiedImageError:
-        raise SampleError("not an image that can be decoded") from None
-    except Image.DecompressionBombError:
-        raise SampleError(f"the image has more than the {MAX_PIXELS} pixels allowed") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise SampleError(f"the image is damaged: {error}") from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise SampleError(f"the image has {width}x{height} pixels, more than the {MAX_PIXELS} allowed")
-    return image
+def decode_whole(data: bytes) -> Pixels:
+    """Decode an image to upright RGB pixels [H, W, 3] of its own size. Raises SampleError."""
+    return decode_upright(data, lambda size: 1.0)[0]
 
 
-def orientation_of(image: ImageFile.ImageFile) -> int:
-    """EXIF orientation 1 to 8; 1, which is upright, if it is absent or nonsense."""
-    try:
-        found = image.getexif().get(ORIENTATION)
-    except (OSError, SyntaxError, ValueError, TypeError, struct.error):
-        return 1
-    return found if found in UPRIGHT else 1
+def decode_upright(data: bytes, scale: Callable[[Size], float]) -> tuple[Pixels, Size]:
+    """Upright RGB pixels [H, W, 3], and the size they have in the file.
+
+    Args:
+        data: the encoded image.
+        scale: of the upright size; the pixels may be fewer by as much.
+
+    Raises:
+        SampleError: the bytes are not an image that can be used, and why.
+    """
+    kind = kind_of(data)
+    if kind == "JPEG":
+        image = open_picture(data, kind)
+        orientation = orientation_of(image)
+        size = image.size if orientation < 5 else image.size[::-1]
+        pixels = decode_jpeg(data, image, scale(size))
+        if pixels is not None:
+            return UPRIGHT[orientation](pixels), size
+    here = kind in HERE and len(data) <= MAX_BYTES_HERE
+    pixels = read_picture(data) if here else read_guarded(data)
+    return pixels, pixels.shape[1::-1]
 
 
-def decode_jpeg(data: bytes, image: ImageFile.ImageFile, scale: float) -> Pixels | None:
+def decode_jpeg(data: bytes, image: ImageFile, scale: float) -> Pixels | None:
     """Pixels [H, W, 3] of a grey or colour JPEG by libjpeg-turbo, or None if it is better left to Pillow.
 
     The same library as in Pillow's wheels, without its detour through rows of 32-bit pixels: the same bytes come
     out. An image to be shrunk a lot is decoded at a fraction (of eighths) that leaves at least `scale`.
+
+    Raises:
+        SampleError: part of its pixels are lost.
     """
-    if image.format != "JPEG" or image.mode not in ("RGB", "L"):
+    if image.mode not in ("RGB", "L") or len(data) > MAX_BYTES_HERE or has_many_scans(data, image):
         return None
     width, height = image.size
     least = {"min_width": math.ceil(width * scale), "min_height": math.ceil(height * scale)} if scale < 1 else {}
     try:
+        check_size(simplejpeg.decode_jpeg_header(data)[1::-1])
         return np.asarray(simplejpeg.decode_jpeg(data, "RGB", **least))
-    except ValueError:
+    except ValueError as error:
+        if any(words in str(error) for words in LOST):
+            raise SampleError(
+                f"the image is damaged: its data is cut short or garbled ({one_line(error)})"
+            ) from error
         return None  # damaged, or an unusual subsampling: Pillow knows which
 
 
-def decode_with_pillow(image: Image.Image) -> Pixels:
-    """Pixels [H, W, 3] of any image Pillow can read. Raises SampleError."""
-    try:
-        if image.mode == "F":
-            raise SampleError("32-bit float pixels have no declared range")
-        if image.mode.startswith("I"):
-            grey = np.asarray(image).astype(np.int64)
-            if grey.min() < 0 or grey.max() > 65535:
-                raise SampleError("32-bit integer pixels have no declared range")
-            return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
-        if image.has_transparency_data:
-            layer = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-        return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise SampleError(f"the image is damaged: {error}") from error
+def has_many_scans(data: bytes, image: ImageFile) -> bool:
+    """Whether a JPEG may go over its pixels more often than any program makes it."""
+    assert isinstance(image, JpegImageFile)
+    assert image.fp is not None
+    header = bytes([0xFF, 0xDA, 0, 6 + 2 * image.layers, image.layers])  # of a scan of all channels
+    at = image.fp.tell() - 8 - 2 * image.layers  # Pillow stops behind the first
+    if "progressive" not in image.info and data[at : at + len(header)] == header:
+        return False
+    return data.count(b"\xff\xda") > MAX_SCANS_HERE
 
 
-def needed_scale(size: tuple[int, int], resolution: int, crop: Crop, orientation: int) -> float:
-    """Smallest scale that keeps twice the pixels the resized crop needs along both of its sides."""
-    width, height = size if orientation < 5 else size[::-1]
-    _, _, wide, high = crop_box((width, height), crop)
+def needed_scale(size: Size, resolution: int, crop: Crop) -> float:
+    """Smallest scale that keeps twice the pixels the resized crop of an upright image needs along both sides."""
+    _, _, wide, high = crop_box(size, crop)
     rows = resolution / LETTERBOX if crop == "letterbox" else resolution
     return 2 * max(resolution / wide, rows / high)
 
 
-def crop_box(size: tuple[int, int], crop: Crop) -> Box:
+def crop_box(size: Size, crop: Crop) -> Box:
     """The used part of an upright image of `size` (width, height). Raises SampleError if the image is too small."""
     width, height = size
     if not isinstance(crop, str):
@@ -154,9 +137,7 @@ def crop_box(size: tuple[int, int], crop: Crop) -> Box:
     return (width - wide) // 2, (height - high) // 2, wide, high
 
 
-def cut_and_scale(
-    pixels: Pixels, box: tuple[float, float, float, float], size: tuple[int, int], resize: str
-) -> Pixels:
+def cut_and_scale(pixels: Pixels, box: tuple[float, float, float, float], size: Size, resize: str) -> Pixels:
     """Cut a box out and scale it to `size` (width, height)."""
     left, top = round(box[0]), round(box[1])
     part = pixels[top : top + max(1, round(box[3])), left : left + max(1, round(box[2]))]

@@ -9,12 +9,16 @@ from pydantic import Field, field_validator
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
 from pipeline.datasets.decoding import Crop, decode
-from pipeline.errors import DatasetError, SampleError
+from pipeline.datasets.formats import IMAGE_SUFFIXES
+from pipeline.datasets.walk import Skipped, files_below
+from pipeline.errors import DatasetError, PipelineError, SampleError
+from pipeline.files import user_path
 from pipeline.manifest import DatasetManifest
+
+__all__ = ["IMAGE_SUFFIXES", "FilesManifest", "FilesReader", "ImageManifest", "ImageReader", "files_below"]
 
 DATA_VARIABLE = "ONMANIFOLD_DATA"
 DEFAULT_DATA = "~/.local/share/onmanifold/datasets"
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 
 class FilesManifest(DatasetManifest):
@@ -125,8 +129,11 @@ class ImageReader(FilesReader):
 
 def data_places(folder: str) -> list[Path]:
     """Where a dataset without `root` is looked for: below the data directory, then in ./datasets."""
-    data = Path(os.environ.get(DATA_VARIABLE) or DEFAULT_DATA).expanduser().absolute()
-    return [data / folder, Path("datasets").absolute() / folder]
+    here = Path("datasets").absolute() / folder
+    try:
+        return [user_path(os.environ.get(DATA_VARIABLE) or DEFAULT_DATA) / folder, here]
+    except PipelineError:  # a user without a home folder has no data directory either
+        return [here]
 
 
 def find_root(folder: str) -> Path | None:
@@ -156,18 +163,7 @@ def first_there(root: Path, names: tuple[str, ...]) -> Path | None:
     return next((root / name for name in names if (root / name).exists()), None)
 
 
-def files_below(root: Path, suffixes: frozenset[str]) -> list[str]:
-    """Paths relative to `root` of the files with these suffixes, sorted."""
-    found = []
-    for top, _, names in os.walk(root):
-        prefix = os.path.relpath(top, root)
-        for name in names:
-            if os.path.splitext(name)[1].lower() in suffixes:  # noqa: PTH122 - a million Path objects take seconds
-                found.append(name if prefix == "." else f"{prefix}/{name}")
-    return sorted(found)
-
-
-def with_notes(samples: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """Attach what the user should know of a scan; samples.parquet keeps it."""
-    samples.attrs["notes"] = notes
+def with_notes(samples: pd.DataFrame, notes: list[str], skipped: list[Skipped] | None = None) -> pd.DataFrame:
+    """Attach what the user should know of a scan, and what lies in the dataset's folder and is not taken."""
+    samples.attrs |= {"notes": notes, "skipped": skipped or []}
     return samples

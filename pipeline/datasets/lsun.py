@@ -1,10 +1,7 @@
 """LSUN (Yu et al., 2015): one category as the official LMDB, or exported into folders."""
 
-import os
-import threading
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,12 +9,9 @@ from pydantic import Field
 
 from pipeline.datasets.files import IMAGE_SUFFIXES, ImageManifest, ImageReader, files_below, first_there
 from pipeline.datasets.ids import sample_ids
+from pipeline.datasets.lmdb_file import Database, DatabaseError
+from pipeline.datasets.spelling import spelled, unspelled
 from pipeline.errors import DatasetError, SampleError
-
-if TYPE_CHECKING:
-    import lmdb
-
-OPENING = threading.Lock()  # one process must not open an LMDB environment twice
 
 
 class LSUNManifest(ImageManifest):
@@ -39,11 +33,10 @@ class LSUN(ImageReader):
         return self.manifest.classes or (self.manifest.category,)
 
     def database(self) -> Path | None:
-        """The folder of data.mdb, if the dataset is an LMDB."""
+        """The data.mdb, if the dataset is an LMDB."""
         category = self.manifest.category
         names = ("data.mdb", f"{category}_lmdb/data.mdb", f"{category}_train_lmdb/data.mdb", f"{category}/data.mdb")
-        found = first_there(self.root, names)
-        return None if found is None else found.parent
+        return first_there(self.root, names)
 
     def lacking(self) -> list[str]:
         """The database, or else a folder of images."""
@@ -65,46 +58,39 @@ class LSUN(ImageReader):
         if sources.empty:
             raise DatasetError(f"dataset '{self.manifest.name}': no images in {database or self.root}")
         return pd.DataFrame(
-            {"id": sample_ids(names), "split": "train", "label": np.int64(0), "source": sources}, copy=False
+            {"id": sample_ids(names, sources), "split": "train", "label": np.int64(0), "source": sources},
+            copy=False,
         )
 
     def file_of(self, source: str) -> Path:
         """The database, or the exported file."""
-        database = self.database()
-        return self.root / source if database is None else database / "data.mdb"
+        return self.database() or self.root / source
 
     def read(self, source: str) -> bytes:
         """The bytes under the key `source`, or of the exported file of that path."""
-        database = self.database()
-        if database is None:
+        path = self.database()
+        if path is None:
             return super().read(source)
-        with open_database(database).begin(buffers=False) as transaction:
-            data = transaction.get(source.encode())
+        try:
+            with Database(path) as database:
+                data = database.get(unspelled(source))
+        except OSError as error:
+            raise SampleError(f"cannot read {path.name}: {error.strerror}", unreadable=True) from error
+        except DatabaseError as error:
+            raise SampleError(f"{path.name} {error}") from error
         if data is None:
             raise SampleError("the database has no such key")
-        return bytes(data)
-
-
-def open_database(path: Path) -> "lmdb.Environment":
-    """An LMDB environment, read-only, opened once in each process. Raises DatasetError."""
-    with OPENING:
-        return _open_database(path, os.getpid())
-
-
-@lru_cache(maxsize=8)
-def _open_database(path: Path, process: int) -> "lmdb.Environment":
-    import lmdb
-
-    try:
-        # No lock: the folder may be on a read-only disk, and nobody writes. No readahead: access is at random.
-        return lmdb.open(str(path), readonly=True, lock=False, readahead=False)
-    except lmdb.Error as error:
-        raise DatasetError(
-            f"{path} is not an LMDB that can be read: {error}; download and unpack it again"
-        ) from error
+        return data
 
 
 def keys(path: Path) -> list[str]:
-    """Keys of an LMDB in order, without touching the images."""
-    with open_database(path).begin() as transaction, transaction.cursor() as cursor:
-        return [key.decode() for key in cursor.iternext(keys=True, values=False)]
+    """Keys of an LMDB in order, without touching the images. Raises DatasetError."""
+    try:
+        with Database(path) as database:
+            return [spelled(key) for key in database.keys()]  # noqa: SIM118 - no mapping
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror}") from error
+    except DatabaseError as error:
+        raise DatasetError(
+            f"{path} is not an LMDB that can be read: it {error}; download and unpack it again"
+        ) from error

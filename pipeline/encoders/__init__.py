@@ -12,6 +12,7 @@ from torch import Tensor
 from pipeline.encoders.base import ImageEncoder
 from pipeline.encoders.network import Encoder
 from pipeline.errors import ManifestError, WeightsError
+from pipeline.files import user_path
 from pipeline.generators import Generator, open_generator
 from pipeline.manifest import EncoderManifest, find_manifest, parse_manifest, read_toml
 from pipeline.weights import read_weights
@@ -92,7 +93,7 @@ def read_network(path: Path, manifest: EncoderManifest, num_ws: int) -> ImageEnc
         raise ManifestError(
             f"{path}: key 'family' = '{manifest.family}' (network family): known are {', '.join(FAMILIES)}"
         )
-    weights = (path.parent / Path(manifest.weights).expanduser()).resolve()
+    weights = user_path(manifest.weights, path.parent)
     return build_encoder(manifest.family, read_weights(weights, manifest.sha256), num_ws, manifest.settings)
 
 

@@ -98,7 +98,7 @@ class LayeredGenerator(nn.Module):
     def resume(self, activations: Activations, w: Tensor, layer: int, noise: NoiseMode = "const") -> Tensor:
         """Render the rest of the images [B, 3, H, W] from the output of `layer`.
 
-        With the activations of the same w this repeats `synthesize(w)` to the last bit; of w, only the parts
+        With the activations of the same w this repeats `synthesize(w)` but for rounding; of w, only the parts
         that later layers read matter.
 
         Raises:

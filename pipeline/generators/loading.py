@@ -1,5 +1,6 @@
 """From a manifest's name, or a path, to a generator that is ready to render."""
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 
 from pipeline.errors import ManifestError, WeightsError
-from pipeline.files import sha256_file
+from pipeline.files import sha256_file, user_path
 from pipeline.generators.layered import LayeredGenerator
 from pipeline.manifest import GeneratorManifest, find_manifest, parse_manifest, read_toml, weights_folder
 from pipeline.weights import read_weights
@@ -55,7 +56,7 @@ def find_generator(name_or_path: str) -> tuple[GeneratorManifest, Path]:
     keys tell, whose three finest layers then count as fine.
     """
     if name_or_path.endswith(".safetensors"):
-        return bare_weights(Path(name_or_path).expanduser().resolve())
+        return bare_weights(user_path(name_or_path))
     path = find_manifest("generators", name_or_path)
     manifest = parse_manifest(GeneratorManifest, read_toml(path), path)
     if manifest.family not in FAMILIES:
@@ -64,7 +65,7 @@ def find_generator(name_or_path: str) -> tuple[GeneratorManifest, Path]:
         )
     if manifest.weights is None:
         return manifest, weights_folder() / f"{manifest.name}.safetensors"
-    return manifest, (path.parent / Path(manifest.weights).expanduser()).resolve()
+    return manifest, user_path(manifest.weights, path.parent)
 
 
 def bare_weights(path: Path) -> tuple[GeneratorManifest, Path]:
@@ -75,7 +76,7 @@ def bare_weights(path: Path) -> tuple[GeneratorManifest, Path]:
     family = recognise(state).family
     network = family_class(family).from_state_dict(state)
     content = {
-        "name": path.stem.replace(".", "-"),
+        "name": re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).lstrip("-_") or "weights",
         "family": family,
         "weights": str(path),
         "sha256": sha256_file(path),
@@ -106,7 +107,7 @@ def open_generator(name_or_path: str, device: str = "cpu") -> LoadedGenerator:
         WeightsError: the weights are missing, damaged or another file than declared.
     """
     bare = name_or_path.endswith(".safetensors")
-    path = Path(name_or_path).expanduser() if bare else find_manifest("generators", name_or_path)
+    path = user_path(name_or_path) if bare else find_manifest("generators", name_or_path)
     return _open(name_or_path, device, path.stat().st_mtime_ns if path.is_file() else 0)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pipeline.devices import channels_last
 from pipeline.errors import ManifestError
+from pipeline.files import user_path
 from pipeline.manifest import PerceptualManifest, find_manifest, parse_manifest, read_toml
 from pipeline.perceptual.base import Features, PerceptualNet, Target
 from pipeline.perceptual.small import SmallPerceptual
@@ -22,7 +23,7 @@ def find_perceptual(name_or_path: str) -> tuple[PerceptualManifest, Path | None]
         raise ManifestError(f"{path}: key 'family' = '{manifest.family}': known are small, vgg16")
     if manifest.family == "small" and manifest.weights is None:
         raise ManifestError(f"{path}: key 'weights' is missing (safetensors file, relative to this manifest)")
-    return manifest, None if manifest.weights is None else (path.parent / manifest.weights).resolve()
+    return manifest, None if manifest.weights is None else user_path(manifest.weights, path.parent)
 
 
 @lru_cache(maxsize=2)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.errors import WeightsError
+from pipeline.files import user_path
 from pipeline.perceptual.base import Features, PerceptualNet
 
 FILE = "vgg16-397923af.pth"
@@ -119,9 +120,9 @@ class VGG16Perceptual(PerceptualNet):
 
 def weights_path() -> Path:
     """Where torch keeps downloaded checkpoints."""
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = os.environ.get("TORCH_HOME", f"{cache}/torch")
-    return Path(home).expanduser() / "hub" / "checkpoints" / FILE
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("TORCH_HOME") or f"{cache}/torch"
+    return user_path(home) / "hub" / "checkpoints" / FILE
 
 
 def linear_weights_path() -> Path:

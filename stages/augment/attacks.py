@@ -14,7 +14,7 @@ from stages.augment.modes.base import Context, Sources, Variants, no_partner
 def step_of(context: Context, radius: float) -> float:
     """Length of a step: as asked; else a quarter of the radius (OM-ImageNet), or what reaches its edge."""
     config = context.config
-    return config.step_size if config.step_size > 0 else radius / min(4, config.attack_steps)
+    return radius / min(4, config.attack_steps) if config.step_size is None else config.step_size
 
 
 def attempt_seeds(context: Context, purpose: str, sources: Sources) -> Seeds:

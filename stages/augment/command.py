@@ -33,12 +33,16 @@ def command(
     from pipeline.latents import check_name, generator_of, perceptual_of
     from pipeline.perceptual import load_perceptual
     from pipeline.run import left_to_do, run_stage
+    from pipeline.sources import missing_note, missing_sources, stored_originals
     from stages.augment.config import resolve
     from stages.augment.estimate import estimate, work_of
+    from stages.augment.modes import MODES
     from stages.augment.setup import check_mode
     from stages.augment.stage import Augment
 
-    config = resolve(replace(config, classifier=absolute_spec(config.classifier)))
+    if config.classifier is not None:
+        config = replace(config, classifier=absolute_spec(config.classifier))
+    config = resolve(config)
     build = resolve_build(run.dataset, run.build)
     generator = generator_of(build)
     perceptual = perceptual or perceptual_of(build)
@@ -46,7 +50,13 @@ def command(
     name = check_name(name or config.mode)
     stage = Augment(config, name, generator, perceptual, run.limit, run.device, run.batch_size)
     check_mode(config, build, open_generator(generator), stage.layers())
-    stage.split_rows(build)
+    rows = stage.split_rows(build)
+    if MODES[config.mode].originals and not stored_originals(build):
+        rows = rows[: run.limit] if run.limit else rows
+        missing = missing_sources(build, rows[stage.usable(build.samples("status")["status"])[rows]])
+        stage = replace(stage, missing=tuple(sorted(missing)))
+        if note := missing_note(build, missing, "they get no variants"):
+            click.echo(f"Note: {note}", err=True)
     memory = wanted_memory(generator, perceptual, run.device, run.batch_size)
     execution = Execution(run.workers, run.scheduler, run.device, memory=memory)
     network = open_generator(generator).network
@@ -57,10 +67,10 @@ def command(
     config = replace(config, chunk_size=size)
     stage = replace(stage, config=config)
     if dry_run:
-        chunks = left_to_do(stage, build, stage.chunks(build), run.fresh)
-        samples, workers = sum(map(len, chunks)) // config.variants, workers_at_work(execution, len(chunks))
-        classes = len(build.reader.classes)
-        plan = estimate(config, network, classes, found, samples, len(chunks), workers)
+        tasks = left_to_do(stage, build, stage.chunks(build), run.fresh)
+        samples, workers = sum(map(len, tasks)) // config.variants, workers_at_work(execution, len(tasks))
+        classes = len(build.classes)
+        plan = estimate(config, network, classes, found, samples, len(tasks), workers)
         return show_estimates(f"{config.mode} of {build.manifest.name}", {}, [plan], found.device, run.as_json)
     with build.lock():
         summary = run_stage(stage, build, execution, fresh=run.fresh, unit="variants")

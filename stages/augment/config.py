@@ -17,31 +17,31 @@ def readers(name: str) -> str:
     )
 
 
-def mode_option(name: str, default: float | str, text: str, at_least: float | None = None) -> Any:
+def mode_option(name: str, default: float | str | None, text: str, at_least: float | None = None) -> Any:
     """Declare a setting that only some modes read; the help names them."""
     own = any(name in entry.defaults for entry in MODES.values())
-    of = f"0 takes the mode's own: {readers(name)}" if own else f"for {readers(name)}"
+    of = f"if left out, the mode's own: {readers(name)}" if own else f"for {readers(name)}"
     return option(default, f"{text} ({of})", at_least=at_least)
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Which variants to make."""
+    """Which variants to make. What a mode has a number of its own for is None until `resolve` puts that there."""
 
     mode: str = option("randmix", "how to make them: " + "; ".join(f"`{n}` {m.help}" for n, m in MODES.items()),
                        choices=tuple(MODES))  # fmt: skip
     variants: int = option(4, "variants of each sample", at_least=1)
     split: str = option("train", "split whose samples get variants")
-    fine_layers: str = mode_option(
-        "fine_layers", "", "0-based layers to replace, as 6,7; empty takes the generator's"
+    fine_layers: str | None = mode_option(
+        "fine_layers", None, "0-based layers to replace, as 6,7; if left out, the generator's"
     )
     include_poor: bool = option(False, "also from samples whose inversion was marked `poor`")
     chunk_size: int = option(
         0, "samples in a task; 0 measures how many are two minutes of work, at most 64 of them", at_least=0
     )
     seed: int = option(0, "seed of everything random", at_least=0)
-    classifier: str = option(
-        "",
+    classifier: str | None = option(
+        None,
         "the classifier that is attacked, and by which `fooled` is told in any mode: a manifest (.toml), "
         "module:factory@weights, timm:name@weights or trusted:program.pt2",
     )
@@ -50,17 +50,18 @@ class AugmentConfig:
         "which variants count: all, or those that fool --classifier (NaTra, eq. 7)",
         choices=("all", "fooling"),
     )
-    restarts: int = mode_option("restarts", 0, "random restarts of an attack", at_least=0)
-    attack_steps: int = mode_option("attack_steps", 0, "ascent steps of a restart", at_least=0)
-    epsilon: float = mode_option("epsilon", 0.0, "l-infinity radius in the code", at_least=0)
+    restarts: int = mode_option("restarts", None, "random restarts of an attack", at_least=1)
+    attack_steps: int = mode_option("attack_steps", None, "ascent steps of a restart", at_least=1)
+    epsilon: float = mode_option("epsilon", None, "l-infinity radius in the code", at_least=0)
     pixel_epsilon: float = mode_option(
-        "pixel_epsilon", 0.0, "l-infinity radius in pixels that span [-1, 1]", at_least=0
+        "pixel_epsilon", None, "l-infinity radius in pixels that span [-1, 1]", at_least=0
     )
-    step_size: float = mode_option(
+    step_size: float | None = mode_option(
         "step_size",
-        0.0,
-        "length of a step, in the radius' unit; 0 is a quarter of the radius, or what reaches it in fewer steps",
-        at_least=0,
+        None,
+        "length of a step, in the radius' unit; if left out, a quarter of the radius, or what reaches it in fewer "
+        "steps",
+        at_least=1e-6,
     )
     typical: float = mode_option("typical", 0.5, "delta of the typical set of z (AdvMix, eq. 15)", at_least=0)
     directions: str = mode_option("directions", "umap", "name of the directions, from `pipeline directions`")
@@ -80,7 +81,7 @@ SHARED = ("mode", "variants", "split", "include_poor", "chunk_size", "seed", "cl
 
 
 def resolve(config: AugmentConfig) -> AugmentConfig:
-    """Put the mode's own numbers where a setting is 0.
+    """Put the mode's own numbers where a setting is unset.
 
     Raises:
         PipelineError: a setting was given that the mode does not read, or a classifier is missing.
@@ -93,14 +94,14 @@ def resolve(config: AugmentConfig) -> AugmentConfig:
                 f"--{f.name.replace('_', '-')} {value}: --mode {config.mode} does not read it; leave it out, "
                 f"or use one of the modes that do ({readers(f.name)})"
             )
-    if not config.classifier and (entry.attacks or config.keep == "fooling"):
+    if config.classifier is None and (entry.attacks or config.keep == "fooling"):
         what = f"--mode {config.mode}" if entry.attacks else f"--keep {config.keep}"
         raise PipelineError(
             f"{what} needs --classifier FILE.toml: `pipeline evaluate` trains one on a shard set and writes it to "
             f"BUILD/evaluate/classifiers"
         )
-    own = {name: number for name, number in entry.defaults.items() if getattr(config, name) == 0}
-    return replace(config, **{name: type(getattr(config, name))(number) for name, number in own.items()})
+    own: dict[str, Any] = {name: number for name, number in entry.defaults.items() if getattr(config, name) is None}
+    return replace(config, **own)
 
 
 def makes_soft_labels(config: AugmentConfig, entry: ModeEntry) -> bool:

@@ -1,7 +1,6 @@
 """Gathers what the modes draw on: networks, latents, labels, pixels, directions."""
 
 from collections.abc import Callable
-from contextlib import suppress
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from pipeline.errors import PipelineError, SampleError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import to_float
 from pipeline.latents import has_composition, read_composition
+from pipeline.sources import Originals
 from pipeline.store import read_scattered
 from stages.augment.config import AugmentConfig
 from stages.augment.modes import MODES
@@ -45,10 +45,10 @@ def check_mode(config: AugmentConfig, build: Build, loaded: LoadedGenerator, lay
 
 def open_classifier(config: AugmentConfig, build: Build, generator: str, device: str) -> LoadedClassifier | None:
     """The classifier that is attacked; None where none is given."""
-    if not config.classifier:
+    if config.classifier is None:
         return None
     resolution = open_generator(generator).network.resolution
-    return load_classifier(config.classifier, tuple(build.reader.classes), resolution, device)
+    return load_classifier(config.classifier, tuple(build.classes), resolution, device)
 
 
 def open_edits(config: AugmentConfig, build: Build, loaded: LoadedGenerator) -> tuple[Edit, ...]:
@@ -132,7 +132,7 @@ def make_context(
         read_codes=lambda rows: read_composition(build, rows.numpy(), device),
         read_labels=lambda rows: labels[rows],
         read_images=lambda rows: read_pixels(build, rows.numpy(), device),
-        num_classes=len(build.reader.classes),
+        num_classes=len(build.classes),
         config=config,
         classify=None if classifier is None else as_displayed(classifier.network),
         edits=open_edits(config, build, loaded),
@@ -163,9 +163,8 @@ def w_reader(build: Build, device: torch.device) -> Callable[[Tensor], Tensor]:
 def read_pixels(build: Build, rows: NDArray[np.int64], device: torch.device) -> Tensor:
     """The samples' own pixels [B, 3, H, W] in [-1, 1], each read once; NaN where a file cannot be read any more."""
     wanted, places = np.unique(rows, return_inverse=True)
-    sources = build.samples("source")["source"].iloc[wanted].astype(str)
     images = torch.full((len(wanted), 3, build.manifest.resolution, build.manifest.resolution), torch.nan)
-    for image, source in zip(images, sources, strict=True):
-        with suppress(SampleError):
-            image.copy_(to_float(np.stack([build.reader.load(source).pixels]))[0])
+    for image, found in zip(images, Originals(build).read(wanted.tolist()), strict=True):
+        if not isinstance(found, SampleError):
+            image.copy_(to_float(found[None])[0])
     return images[torch.from_numpy(places)].to(device)

@@ -5,13 +5,14 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from pipeline.batches import batch_slots
 from pipeline.build import Build
 from pipeline.capacity import telling_what_fits
-from pipeline.config import digest_of
+from pipeline.config import digest_of, stored_settings
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
 from pipeline.generators import open_generator
@@ -31,6 +32,7 @@ from stages.augment.setup import edits_digest, make_context, open_classifier, op
 
 BATCH = 256  # variants that a mode without an attack makes at once where --batch-size is silent
 ATTACKED = 0.9  # share of the work that is an attack, where there is one
+DECIDING = ("id", "label", "sha256", "status")  # columns of samples.parquet that decide variants
 MOST_PIXELS = 256 * 256**2  # pixels of variants that are made at once where their images are kept
 
 
@@ -39,7 +41,8 @@ class Augment:
     """Makes `variants` variants of every inverted sample of a split.
 
     Row j * variants + k of the output is variant k of the split's j-th sample, whatever has been inverted so far;
-    rows of samples that are not (yet) inverted are NaN and not `valid`. `config.chunk_size` is not 0.
+    rows of samples that are not (yet) inverted are NaN and not `valid`. `config.chunk_size` is not 0. Pixels of the
+    samples in rows `missing` cannot be had, so a mode that reads them makes no variants of these.
     """
 
     config: AugmentConfig
@@ -49,8 +52,9 @@ class Augment:
     limit: int | None = None
     device: str = "auto"
     batch_size: int | None = None
+    missing: tuple[int, ...] = ()
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     upstream: ClassVar[tuple[str, ...]] = ("invert",)
 
     @property
@@ -62,7 +66,8 @@ class Augment:
         """What the mode reads of the configuration, and the digests of all networks and directions."""
         entry, loaded = MODES[self.config.mode], open_generator(self.generator)
         names = [name for name in (*SHARED, *entry.options) if name not in ("classifier", "keep")]
-        settings = {name: getattr(self.config, name) for name in names}
+        stored = stored_settings(self.config)
+        settings = {name: stored[name] for name in names}
         if "fine_layers" in entry.options:
             settings["fine_layers"] = list(self.layers())
         settings |= {"generator": loaded.sha256, "perceptual": perceptual_digest(self.perceptual)}
@@ -81,7 +86,7 @@ class Augment:
     def layers(self) -> tuple[int, ...]:
         """Layers that are replaced: the generator's fine ones, or those asked for."""
         loaded = open_generator(self.generator)
-        if not self.config.fine_layers:
+        if self.config.fine_layers is None:
             return loaded.fine_layers
         try:
             layers = tuple(int(part) for part in self.config.fine_layers.split(","))
@@ -96,7 +101,7 @@ class Augment:
 
     def arrays(self, build: Build) -> dict[str, ArraySpec]:
         """Layout of variants/NAME.zarr."""
-        return layout(self.config, open_generator(self.generator).network, len(build.reader.classes))
+        return layout(self.config, open_generator(self.generator).network, len(build.classes))
 
     def plan(self, build: Build) -> list[Chunk]:
         """Create the group and cut its rows into chunks of whole samples."""
@@ -108,7 +113,7 @@ class Augment:
             "generator": self.generator,
             "variants": per_sample,
             "split": self.config.split,
-            "classifier": self.config.classifier,
+            "classifier": self.config.classifier or "",
             "epsilon_unit": MODES[self.config.mode].unit,
         }
         if "fine_layers" in MODES[self.config.mode].options:
@@ -134,24 +139,27 @@ class Augment:
         """Digest of the latents that the chunk draws on; any sample may be a partner in modes that have them."""
         if MODES[self.config.mode].partners:
             changed_ns = build.samples_path.stat().st_mtime_ns
-            return digest_of([data_digests(build, "invert"), digest_of_status(build, changed_ns)])
+            return digest_of([data_digests(build, "invert"), digest_of_samples(build, changed_ns), self.missing])
         rows = self.chunk_sources(build, chunk)
         first, last = int(rows[0]), int(rows[-1]) + 1
         digests = [d for d in data_digests(build, "invert") if d[0] < last and d[1] > first]
-        status = build.samples("status", start=first, stop=last)["status"]
-        return digest_of([digests, status.tolist()])
+        samples = build.samples(*DECIDING, start=first, stop=last)
+        missing = [row for row in self.missing if first <= row < last]
+        return digest_of([digests, rows.tolist(), samples.astype(str).to_numpy().tolist(), missing])
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Make the chunk's variants from the inverted samples among its sources."""
         samples = build.samples("id", "label", "status")
         rows = self.chunk_sources(build, chunk)
-        inverted = samples["status"].isin(["ok", "poor"] if self.config.include_poor else ["ok"]).to_numpy()
+        inverted = self.usable(samples["status"])
+        inverted[list(self.missing)] = False
         columns = empty_columns(self.arrays(build), len(chunk))
         columns["source"] = rows
         columns["variant"] = np.arange(chunk.start, chunk.stop) % self.config.variants
         columns["label"] = samples["label"].to_numpy()[rows].astype(np.int64)
         places = np.flatnonzero(inverted[rows])
-        failures = {}
+        absent = np.flatnonzero(np.isin(rows, self.missing))
+        failures = {int(chunk.start + i): "its source cannot be read any more" for i in absent}
         if len(places):
             ids = samples["id"].to_numpy()
             keys = [f"{ids[r]}/{k}" for r, k in zip(rows, columns["variant"], strict=True)]
@@ -167,6 +175,10 @@ class Augment:
         digest = write_rows(path, chunk.start, columns)
         output = rows_output(build.root, path, list(columns), chunk.start, chunk.stop, digest)
         return ChunkResult([output], failures)
+
+    def usable(self, status: "pd.Series[str]") -> NDArray[np.bool_]:
+        """Which samples [N] may get variants, by their status."""
+        return status.isin(["ok", "poor"] if self.config.include_poor else ["ok"]).to_numpy(copy=True)
 
     def context(self, build: Build, pool: NDArray[np.int64]) -> Context:
         """What the mode draws on; `pool` is the rows of the samples that may be partners."""
@@ -231,7 +243,7 @@ class Augment:
         group = read_rows(path, ("valid", "fooled", "source_fooled", "flagged", "distance"), 0, rows)
         valid = group["valid"] == 1
         summary: dict[str, Any] = {"variants": self.variants_name, "valid": int(valid.sum())}
-        if self.config.classifier:
+        if self.config.classifier is not None:
             made = np.isfinite(group["distance"])
             for name in ("fooled", "source_fooled"):
                 summary[f"{name}_share"] = round(float(group[name][made].mean()), 4) if made.any() else 0.0
@@ -255,6 +267,6 @@ def rows_of_split(build: Build, split: str, changed_ns: int) -> NDArray[np.int64
 
 
 @lru_cache(maxsize=2)
-def digest_of_status(build: Build, changed_ns: int) -> str:
-    """Digest of every sample's status in samples.parquet as it was written then."""
-    return digest_of(build.samples("status")["status"].tolist())
+def digest_of_samples(build: Build, changed_ns: int) -> str:
+    """Digest of what decides variants in samples.parquet as it was written then."""
+    return digest_of(build.samples(*DECIDING).astype(str).to_numpy().tolist())

@@ -73,7 +73,7 @@ def command(
     loaded = open_generator(generator or generator_for(target), where.type)
     judge = None
     if classifier:
-        judge = load_classifier(classifier, tuple(target.reader.classes), loaded.network.resolution, where.type)
+        judge = load_classifier(classifier, tuple(target.classes), loaded.network.resolution, where.type)
     with target.lock():
         slots = render_slots(batch_size, generator or generator_for(target), where)
         parts = Parts(loaded, perceptual, judge, where, slots)

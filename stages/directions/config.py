@@ -21,7 +21,9 @@ class DirectionsConfig:
     neighbors: int = option(15, "UMAP: neighbours of a sample", at_least=2)
     epochs: int = option(200, "UMAP: passes over the samples", at_least=1)
     truncation_psi: float = option(1.0, "draw w so much nearer to the mean", at_least=0.01, at_most=2)
-    ranges: str = option("", "layers to score, e.g. 0-4,5-7; empty: the coarse ones, the fine ones, and all")
+    ranges: str | None = option(
+        None, "layers to score, e.g. 0-4,5-7; if left out: the coarse ones, the fine ones, and all"
+    )
     score_samples: int = option(64, "samples that the scored edits are made on", at_least=1)
     split: str = option("train", "split whose inverted samples these are; without any, random w are edited")
     step: float = option(2.0, "length of a scored edit, in deviations", at_least=0.01)

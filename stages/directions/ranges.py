@@ -6,7 +6,7 @@ from pipeline.directions import Range
 from pipeline.errors import PipelineError
 
 
-def choose_ranges(text: str, layers: tuple[int, ...], fine_layers: tuple[int, ...]) -> list[Range]:
+def choose_ranges(text: str | None, layers: tuple[int, ...], fine_layers: tuple[int, ...]) -> list[Range]:
     """Ranges asked for as `0-4,5-7`; by default the runs of coarse layers, those of fine ones, and all.
 
     Args:
@@ -16,7 +16,7 @@ def choose_ranges(text: str, layers: tuple[int, ...], fine_layers: tuple[int, ..
     Raises:
         PipelineError: a range is no range, or leaves those layers.
     """
-    if text:
+    if text is not None:
         return list(dict.fromkeys(parse_range(part, layers) for part in text.split(",")))
     coarse = runs([layer for layer in layers if layer not in fine_layers])
     fine = runs([layer for layer in layers if layer in fine_layers])

@@ -1,7 +1,7 @@
 """The whole job: draw, reduce, regress, score, show, store; done already, it returns what is there."""
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from pipeline.belongings import announce, problem_of_end, read_end
 from pipeline.build import Build, changed_settings, now
 from pipeline.classifiers import LoadedClassifier
-from pipeline.config import digest_of
+from pipeline.config import digest_of, stored_settings
 from pipeline.directions import Directions, read_directions, record_name, write_directions
 from pipeline.errors import BuildError, PipelineError
 from pipeline.files import sweep_partial
@@ -50,7 +50,7 @@ def find_directions(build: Build, name: str, config: DirectionsConfig, parts: Pa
     scored_on = samples_to_score(build, config, parts)
     settings = {
         "version": VERSION,
-        **asdict(config),
+        **stored_settings(config),
         "generator": parts.generator.sha256,
         "fine_layers": list(parts.generator.fine_layers),
         "perceptual": perceptual_digest(parts.perceptual),

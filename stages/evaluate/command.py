@@ -40,6 +40,7 @@ def command(
 
     from pipeline.belongings import writing
     from pipeline.build import resolve_build
+    from pipeline.config import stored_settings
     from pipeline.devices import resolve_device
     from pipeline.execute import Execution
     from pipeline.files import remove, write_bytes
@@ -64,10 +65,11 @@ def command(
         remove(decoded_folder(build))
         measures = gather(build, stages)
         table, folder = cells(measures), build.root / stages[0].folder
+        settings = stored_settings(config)
         results = {
             folder / "results.csv": as_csv(measures),
-            folder / "results.json": as_json(measures, table, asdict(config)),
-            folder / "results.html": render_page(build.manifest.name, table, asdict(config)),
+            folder / "results.json": as_json(measures, table, settings),
+            folder / "results.html": render_page(build.manifest.name, table, settings),
         }
         with writing(build, stages[0].folder, results):
             for path, text in results.items():

@@ -27,7 +27,9 @@ class EvaluateConfig:
     learning_rate: float = option(1e-3, "of Adam; falls to nothing over the second half", at_least=0)
     train_split: str = option("train", "split that is trained on, variants included")
     test_split: str = option("test", "split that is measured, without its variants")
-    test_set: str = option("", "shard set that the test images are taken from; empty takes each row's own")
+    test_set: str | None = option(
+        None, "shard set that the test images are taken from; if left out, each row's own"
+    )
     attack_samples: int = option(128, "test images that are attacked; 0 takes all", at_least=0)
     pgd_epsilon: float = option(0.031373, "pgd: largest change of a pixel (DMAT: 8/255)", at_least=0)
     pgd_step: float = option(0.007843, "pgd: change in one step (DMAT: 2/255)", at_least=0)
@@ -49,4 +51,4 @@ class EvaluateConfig:
         prefix = attack.removesuffix("-pgd").replace("-", "_") + "_"
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name.startswith(prefix)}
         shared = {} if attack == "clean" else {"attack_samples": self.attack_samples}
-        return {"test_split": self.test_split, "test_set": self.test_set, **shared, **named}
+        return {"test_split": self.test_split, "test_set": self.test_set or "", **shared, **named}

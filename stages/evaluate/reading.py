@@ -1,6 +1,5 @@
 """Reads a split of a shard set, as a trainer would that knows nothing of the build: to memory, or a mapped file."""
 
-import io
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from pipeline.config import digest_of
-from pipeline.errors import PipelineError
+from pipeline.datasets.decoding import decode_whole
+from pipeline.errors import PipelineError, SampleError
 from pipeline.images import Pixels
 from pipeline.mapped import Filled, check_room
 from stages.evaluate.formats import ROWS, class_names, count_rows, split_files
@@ -89,7 +89,7 @@ def read_split(
     with images, w:
         for place, row in enumerate(chosen):
             if not images.there:
-                images.put(place, decode(row["image"], size))
+                images.put(place, decode(row["image"], size, f"{folder}, split '{split}', sample {row['id']}"))
             if row.get("w") is not None and not w.there:
                 w.put(place, np.asarray(row["w"], np.float32))
             labels.append(int(row["label"]))
@@ -119,15 +119,25 @@ def check_split(folder: Path, split: str, size: int, limit: int | None, cache: P
     """Raise PipelineError if a split is not there, or there is no room for it; reads one sample of it."""
     files = split_files(folder, split)
     first = next(ROWS[files[0].suffix](files[0], False))
-    check_room(min(count_rows(files), limit or sys.maxsize) * decode(first["image"], size).nbytes, cache)
+    pixels = decode(first["image"], size, f"{files[0]}, sample {first['id']}")
+    check_room(min(count_rows(files), limit or sys.maxsize) * pixels.nbytes, cache)
 
 
-def decode(data: bytes, size: int) -> Pixels:
-    """Pixels uint8 [H, W, 3] of an encoded image, averaged down to `size` unless that is 0."""
-    image = Image.open(io.BytesIO(data)).convert("RGB")
-    if size and image.width != size:
-        image = image.resize((size, size), Image.Resampling.BOX)
-    return np.asarray(image)
+def decode(data: bytes, size: int, what: str) -> Pixels:
+    """Pixels uint8 [H, W, 3] of an encoded image, averaged down to `size` unless that is 0.
+
+    Raises:
+        PipelineError: it cannot be decoded; names it as `what`.
+    """
+    try:
+        pixels = decode_whole(data)
+    except SampleError as error:
+        raise PipelineError(
+            f"{what}: {error}; run `pipeline shard` again, which makes what is damaged anew"
+        ) from error
+    if size and pixels.shape[1] != size:
+        pixels = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX))
+    return pixels
 
 
 def soft_targets(soft: list[Any], labels: list[int], classes: int) -> NDArray[np.float32] | None:

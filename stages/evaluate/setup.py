@@ -46,7 +46,7 @@ def make_stages(
             f"--attacks {attacks}: all layers of generator '{generator}' count as fine, so what advmix mixes would "
             f"keep nothing of a sample: leave out advmix"
         )
-    if config.test_set:
+    if config.test_set is not None:
         parse_rows(config.test_set, build)
     resolution = build.manifest.resolution
     build_network(config.architecture, 2, resolution, config.width, config.input_size)

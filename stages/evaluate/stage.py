@@ -69,7 +69,7 @@ class Evaluate:
     @property
     def test_shards(self) -> str:
         """The set whose test split is measured."""
-        return self.config.test_set or self.row.shards
+        return self.row.shards if self.config.test_set is None else self.config.test_set
 
     def settings(self, build: Build) -> dict[str, Any]:
         """What decides the classifiers; what decides measures only is part of the inputs."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 @click.option("--encoder", help="Encoder of the methods `encoder` and `hybrid`.  [default: the dataset's]")
 @click.option("--compile", "compiled", is_flag=True, help="Fuse kernels with torch.compile: a minute, then faster.")
 @click.option("--label", help="Attribute that is the label.  [default: the dataset's]")
+@click.option(
+    "--retry-failed", is_flag=True, help="Try all failed samples again, not only those that can be read now."
+)
 @dry_run_option
 def command(
     run: RunOptions,
@@ -31,68 +35,61 @@ def command(
     encoder: str | None,
     compiled: bool,
     label: str | None,
+    retry_failed: bool,
     dry_run: bool,
 ) -> dict[str, Any]:
     """Project a dataset's images into W+ and store the latents in Zarr.
 
-    The first stage: it begins the build.
+    The first stage: it begins the build. Run again, it lists the dataset anew and takes in what has come, changed
+    or gone since; only that is computed.
 
     \b
         pipeline invert --dataset color-digits
         pipeline invert --dataset color-digits --limit 64 --method algorithm1 --build builds/few-algorithm1
         pipeline invert --dataset color-digits --dry-run
     """
-    with build_of(run, label, dry_run) as build:
-        return invert(build, run, config, generator, perceptual, encoder, compiled, dry_run)
+    networks = choose_networks(manifest_of(run, label), config.method, generator, perceptual, encoder)
+    with build_of(run, label, retry_failed, dry_run) as build:
+        return invert(build, run, config, networks, compiled, dry_run)
 
 
-@contextmanager
-def build_of(run: RunOptions, label: str | None, dry_run: bool) -> "Iterator[Build]":
-    """The build that is begun or goes on; a dry run begins it where nobody sees it."""
-    from contextlib import ExitStack
-    from pathlib import Path
-    from tempfile import TemporaryDirectory
+@dataclass(frozen=True)
+class Networks:
+    """The networks of an inversion by name or path, and the method that uses them."""
 
-    from pipeline.build import BUILDS, create_build, resolve_build
+    generator: str
+    perceptual: str
+    encoder: str | None
+    method: str
+
+
+def manifest_of(run: RunOptions, label: str | None) -> "DatasetManifest":
+    """The manifest of the dataset that is meant. Raises DatasetError if its files are missing."""
+    from pipeline.build import resolve_build
+    from pipeline.datasets import load_dataset
+    from pipeline.errors import DatasetError
 
     if run.dataset is None:
-        build = resolve_build(None, run.build)
-        build.manifest  # noqa: B018 (fails here, in one sentence, if build.toml is damaged)
-        yield build
-        return
-    root = Path(run.build) if run.build else BUILDS / Path(run.dataset).stem
-    with ExitStack() as stack:
-        if dry_run and (run.fresh or not (root / "samples.parquet").exists()):
-            root = Path(stack.enter_context(TemporaryDirectory())) / root.name
-        yield create_build(root, run.dataset, label=label, fresh=run.fresh)
+        return resolve_build(None, run.build).manifest
+    manifest, reader = load_dataset(run.dataset, label)
+    if problem := reader.problem():
+        raise DatasetError(problem)
+    return manifest
 
 
-def invert(
-    build: "Build",
-    run: RunOptions,
-    config: InvertConfig,
-    generator: str | None,
-    perceptual: str | None,
-    encoder: str | None,
-    compiled: bool,
-    dry_run: bool,
-) -> dict[str, Any]:
-    """Invert the images of a build, or say what that will take."""
-    from dataclasses import replace
+def choose_networks(
+    manifest: "DatasetManifest", method: str, generator: str | None, perceptual: str | None, encoder: str | None
+) -> Networks:
+    """The networks that are asked for, or the dataset's; all can be opened.
 
-    from pipeline.capacity import measure, settled_size, show_estimates, task_size, wanted_memory
+    Raises:
+        ManifestError: none is named, or the generator is for images of another size.
+        WeightsError: weights are missing or damaged.
+    """
     from pipeline.errors import ManifestError
-    from pipeline.execute import Execution, workers_at_work
     from pipeline.generators import open_generator
     from pipeline.perceptual import load_perceptual
-    from pipeline.run import left_to_do, run_stage
-    from pipeline.samples import read_notes
-    from stages.invert.compiled import require_compiler
-    from stages.invert.estimate import estimate, work_of
-    from stages.invert.probing import prepare, probes_to_take
-    from stages.invert.stage import Invert
 
-    manifest = build.manifest
     generator = generator or manifest.generator
     perceptual = perceptual or manifest.perceptual
     if generator is None or perceptual is None:
@@ -107,14 +104,58 @@ def invert(
             f"'{generator}' renders {network.resolution}x{network.resolution}: set 'resolution' in the manifest"
         )
     load_perceptual(perceptual)
-    method, encoder = choose_method(config.method, manifest, generator, encoder)
-    for note in read_notes(build.samples_path):
+    method, encoder = choose_method(method, manifest, generator, encoder)
+    return Networks(generator, perceptual, encoder, method)
+
+
+@contextmanager
+def build_of(run: RunOptions, label: str | None, retry_failed: bool, dry_run: bool) -> "Iterator[Build]":
+    """The build that is begun or goes on; a dry run begins it where nobody sees it, and lists nothing anew."""
+    from contextlib import ExitStack
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    from pipeline.build import build_place, resolve_build
+    from pipeline.listing import create_build, rescan_build
+
+    if run.dataset is None:
+        build = resolve_build(None, run.build)
+        yield build if dry_run else rescan_build(build, retry_failed)
+        return
+    root = build_place(run.dataset, run.build)
+    with ExitStack() as stack:
+        if dry_run and (run.fresh or not (root / "samples.parquet").exists()):
+            root = Path(stack.enter_context(TemporaryDirectory())) / root.name
+        yield create_build(
+            root, run.dataset, label=label, fresh=run.fresh, rescan=not dry_run, retry_failed=retry_failed
+        )
+
+
+def invert(
+    build: "Build", run: RunOptions, config: InvertConfig, networks: Networks, compiled: bool, dry_run: bool
+) -> dict[str, Any]:
+    """Invert the images of a build, or say what that will take."""
+    from dataclasses import replace
+
+    from pipeline.capacity import measure, settled_size, show_estimates, task_size, wanted_memory
+    from pipeline.execute import Execution, workers_at_work
+    from pipeline.generators import open_generator
+    from pipeline.listing import skipped_notes
+    from pipeline.run import left_to_do, run_stage
+    from stages.invert.compiled import require_compiler
+    from stages.invert.estimate import estimate, work_of
+    from stages.invert.probing import prepare, probes_to_take
+    from stages.invert.stage import Invert
+
+    generator, perceptual, encoder = networks.generator, networks.perceptual, networks.encoder
+    network = open_generator(generator).network
+    for note in (*build.about.notes, *skipped_notes(build)):
         click.echo(f"Note: {note}", err=True)
     if compiled:
         require_compiler()
     memory = wanted_memory(generator, perceptual, run.device, run.batch_size)
     execution = Execution(run.workers, run.scheduler, run.device, memory=memory)
-    config = replace(config, method=method).settled(network.w_dim)
+    config = replace(config, method=networks.method).settled(network.w_dim)
     size = settled_size(config.chunk_size, build, "invert", run.fresh)
     step_seconds = None
     if dry_run or not size:
@@ -124,11 +165,11 @@ def invert(
     config = replace(config, chunk_size=size)
     stage = Invert(config, generator, perceptual, encoder, run.limit, run.device, run.batch_size, compiled)
     if dry_run:
-        chunks = left_to_do(stage, build, stage.chunks(build), run.fresh)
-        workers = workers_at_work(execution, len(chunks))
+        tasks = left_to_do(stage, build, stage.chunks(build), run.fresh)
+        workers = workers_at_work(execution, len(tasks))
         probes = probes_to_take(build, config, open_generator(generator))
-        plan = estimate(config, network, found, sum(map(len, chunks)), len(chunks), workers, probes)
-        return show_estimates(f"{manifest.name} into {generator}", {}, [plan], found.device, run.as_json)
+        plan = estimate(config, network, found, sum(map(len, tasks)), len(tasks), workers, probes)
+        return show_estimates(f"{build.manifest.name} into {generator}", {}, [plan], found.device, run.as_json)
     with build.lock():
         if config.method not in ("given", "encoder"):
             prepare(build, config, generator, perceptual, execution, run.batch_size, step_seconds)

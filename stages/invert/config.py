@@ -11,7 +11,10 @@ STEPS, MORE_STEPS = 30, 100
 
 @dataclass(frozen=True)
 class InvertConfig:
-    """Weights of the losses are those of the papers, the solver is ours (docs/performance.md)."""
+    """Weights of the losses are those of the papers, the solver is ours (docs/performance.md).
+
+    `steps` is None until `settled` chooses it.
+    """
 
     method: str = option(
         "auto",
@@ -24,7 +27,9 @@ class InvertConfig:
     codes: int = option(1, "codes an image is composed of (NaTra's LCE); later stages render all", at_least=1)
     compose_at: int = option(-1, "0-based layer at which codes are composed; -1 is the middle one", at_least=-1)
     steps: int = option(
-        0, "most optimisation steps for an image; 0: 30, or 100 where a w has more than 128 numbers", at_least=0
+        None,
+        "most optimisation steps for an image; if left out, 30, or 100 where a w has more than 128 numbers",
+        at_least=1,
     )
     tolerance: float = option(
         0.02, "an image is done when five steps lowered its loss by less than this share", at_least=0, at_most=1

@@ -17,6 +17,7 @@ from pipeline.errors import SampleError
 from pipeline.generators import open_generator
 from pipeline.images import Pixels
 from pipeline.ledger import Record, read_record
+from pipeline.listing import ABSENT, GONE, RETRY
 from pipeline.outputs import rows_output
 from pipeline.perceptual import perceptual_digest
 from pipeline.run import rows_in_chunks
@@ -97,35 +98,95 @@ class Invert:
         return rows_in_chunks(count_samples(build.samples_path), self.config.chunk_size, self.limit)
 
     def inputs(self, build: Build, chunk: Chunk) -> str:
-        """Digest of the chunk's rows of the sample table."""
-        rows = build.samples("id", "split", "label", "source", start=chunk.start, stop=chunk.stop)
-        return digest_of(rows.astype(str).to_numpy().tolist())
+        """Digest of what identifies the chunk's samples; `changed_rows` looks at each."""
+        return digest_of(build.samples("id", start=chunk.start, stop=chunk.stop)["id"].tolist())
+
+    def changed_rows(self, build: Build, chunk: Chunk, record: Record) -> list[int]:
+        """Rows whose picture or label is another than it was, or that failed and are to be tried again."""
+        samples = build.samples("id", "label", "sha256", "status", start=chunk.start, stop=chunk.stop)
+        before = self.before(samples, record)
+        changed = before["picture"] | before["label"]
+        return (chunk.start + np.flatnonzero(changed)).tolist()
+
+    def before(self, samples: pd.DataFrame, record: Record) -> dict[str, NDArray[np.bool_]]:
+        """Of a recorded chunk's samples: whether the picture has to be inverted anew, and whether the label has."""
+        details, first = record["details"], record["start"]
+        ids, digests, status = (samples[name].to_numpy() for name in ("id", "sha256", "status"))
+        failed = np.isin(np.arange(len(samples)) + first, [int(row) for row in record["failures"]])
+        other = (digests != "") & (digests != np.array(details["sha256"], object))
+        other |= ids != np.array(details.get("ids", ids), object)
+        here = status != GONE
+        labels = np.array(details.get("labels", samples["label"])) != samples["label"].to_numpy()
+        return {"picture": here & (other | (failed & (status == RETRY))), "label": here & labels}
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Load the images, fit w+ to them, store rows and metrics."""
-        samples = build.samples(start=chunk.start, stop=chunk.stop)
-        originals, digests, failures = load_images(build, samples["source"].tolist())
-        columns: dict[str, NDArray[Any]] = {
-            name: np.full((len(chunk), *spec.tail), np.nan if spec.dtype == "float32" else 0, spec.dtype)
+        samples = build.samples("id", "label", "source", "status", start=chunk.start, stop=chunk.stop)
+        here = np.flatnonzero(samples["status"] != GONE)
+        columns = self.blank(len(chunk))
+        details: dict[str, Any] = {"sha256": [""] * len(chunk), "unreadable": [], "retried": 0, "first_lpips": {}}
+        failures = {int(chunk.start + row): ABSENT for row in np.setdiff1d(np.arange(len(chunk)), here)}
+        self.fit(build, chunk, samples, here, columns, details, failures)
+        return self.stored(build, chunk, columns, failures, details)
+
+    def mend(self, build: Build, chunk: Chunk, rows: Sequence[int]) -> ChunkResult:
+        """Invert some pictures of a chunk anew and keep the others; labels are those of the table."""
+        record = read_record(build, self.name, chunk.index)
+        assert record is not None
+        samples = build.samples("id", "label", "source", "sha256", "status", start=chunk.start, stop=chunk.stop)
+        places = np.array(rows) - chunk.start
+        places = places[self.before(samples, record)["picture"][places]]
+        columns = read_rows(build.latents_path, list(self.arrays()), chunk.start, chunk.stop)
+        for name, values in self.blank(len(places)).items():
+            columns[name][places] = values
+        anew, known = set((chunk.start + places).tolist()), record["details"]
+        first = {row: distance for row, distance in known["first_lpips"].items() if int(row) not in anew}
+        unreadable = [row for row in known.get("unreadable", []) if row not in anew]
+        details = {**known, "unreadable": unreadable, "retried": len(first), "first_lpips": first}
+        failures = {int(row): reason for row, reason in record["failures"].items() if int(row) not in anew}
+        self.fit(build, chunk, samples, places, columns, details, failures)
+        return self.stored(build, chunk, columns, failures, details)
+
+    def blank(self, count: int) -> dict[str, NDArray[Any]]:
+        """Rows of which nothing is known."""
+        return {
+            name: np.full((count, *spec.tail), np.nan if spec.dtype == "float32" else 0, spec.dtype)
             for name, spec in self.arrays().items()
         }
+
+    def fit(
+        self,
+        build: Build,
+        chunk: Chunk,
+        samples: pd.DataFrame,
+        places: NDArray[np.intp],
+        columns: dict[str, NDArray[Any]],
+        details: dict[str, Any],
+        failures: dict[int, str],
+    ) -> None:
+        """Invert the samples at some places of a chunk into its columns; tell digests and failures of each."""
+        originals, digests, problems = load_images(build, samples["source"].iloc[places].tolist())
         columns["label"] = samples["label"].to_numpy(np.int64)
-        rows = np.array(sorted(originals), dtype=np.int64)
-        details: dict[str, Any] = {"sha256": digests, "retried": 0, "first_lpips": {}}
+        details["ids"], details["labels"] = samples["id"].tolist(), samples["label"].tolist()
+        details["sha256"] = list(details["sha256"])
+        for place, digest in zip(places, digests, strict=True):
+            details["sha256"][place] = digest
+        for i, problem in problems.items():
+            row = int(chunk.start + places[i])
+            failures[row] = str(problem)
+            details["unreadable"] += [row] if problem.unreadable else []
+        rows = places[sorted(originals)]
         if len(rows):
             chosen = samples.iloc[rows]
-            pixels = np.stack([originals[i] for i in rows])
+            pixels = np.stack([originals[i] for i in sorted(originals)])
             with telling_what_fits(self.generator, self.perceptual, resolve_device(self.device)):
                 fitted = self.fitter().fit(build, pixels, chosen["id"].tolist(), chosen["source"].tolist())
             for name in columns.keys() & fitted.keys():
                 columns[name][rows] = fitted[name]
         for i in rows[~np.isfinite(columns["w"][rows]).all(axis=(1, 2))]:
-            failures[int(i)] = "the optimisation diverged (not a finite number)"
+            failures[int(chunk.start + i)] = "the optimisation diverged (not a finite number)"
             for name in columns.keys() - {"label"}:
                 columns[name][i] = np.nan if columns[name].dtype.kind == "f" else 0
-        return self.stored(
-            build, chunk, columns, {chunk.start + i: reason for i, reason in failures.items()}, details
-        )
 
     def stored(
         self,
@@ -149,7 +210,7 @@ class Invert:
         """The rows whose first inversion was poor among all first ones, unless they have had their second."""
         if self.config.method in ("given", "encoder"):
             return {}
-        good = good_rows(count_samples(build.samples_path), records)
+        good = good_rows(build, records)
         (first,) = read_rows(build.latents_path, ("lpips",), 0, len(good)).values()
         retried = {int(row): distance for r in records for row, distance in r["details"]["first_lpips"].items()}
         first[list(retried)] = list(retried.values())
@@ -184,7 +245,7 @@ class Invert:
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
         """Write status, digest and error of each sample to samples.parquet; return the quality."""
         count = count_samples(build.samples_path)
-        good = good_rows(count, records)
+        good = good_rows(build, records)
         quality = read_rows(build.latents_path, ("psnr", "lpips", "steps"), 0, count)
         poor = good.copy()
         poor[good] = is_poor(quality["lpips"][good], self.config.poor)
@@ -205,40 +266,48 @@ class Invert:
         remove_group(build.latents_path)
 
 
-def good_rows(count: int, records: list[Record]) -> NDArray[np.bool_]:
-    """Which of `count` rows are done and have not failed."""
-    good = np.zeros(count, dtype=bool)
+def good_rows(build: Build, records: list[Record]) -> NDArray[np.bool_]:
+    """Which of all rows are done, have not failed and are not gone."""
+    status = build.samples("status")["status"].to_numpy()
+    good = np.zeros(len(status), dtype=bool)
     for record in records:
         good[record["start"] : record["stop"]] = True
         good[[int(row) for row in record["failures"]]] = False
-    return good
+    return np.asarray(good & (status != GONE), dtype=np.bool_)
 
 
 def outcome(
     rows: pd.DataFrame, first: int, records: list[Record], poor: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.object_]]:
-    """Status, error and sha256 of the samples from number `first` on, by the records of those that are done."""
-    columns = {name: rows[name].to_numpy(object, copy=True) for name in ("status", "error", "sha256")}
+    """Status, error, sha256 and stamp of the samples from number `first` on, by the records of those that are done.
+
+    What could not be read loses its stamp, so that the next listing has it tried again.
+    """
+    columns = {name: rows[name].to_numpy(object, copy=True) for name in ("status", "error", "sha256", "stamp")}
     last = first + len(rows)
     for record in records:
         for row in range(max(first, record["start"]), min(last, record["stop"])):
             failure, place = record["failures"].get(str(row)), row - first
+            if columns["status"][place] == GONE:
+                continue
+            if row in record["details"].get("unreadable", ()):
+                columns["stamp"][place] = ""
             columns["sha256"][place] = record["details"]["sha256"][row - record["start"]]
             columns["status"][place] = "failed" if failure else "poor" if poor[row] else "ok"
             columns["error"][place] = failure or (FAR if poor[row] else "")
     return columns
 
 
-def load_images(build: Build, sources: list[str]) -> tuple[dict[int, Pixels], list[str], dict[int, str]]:
+def load_images(build: Build, sources: list[str]) -> tuple[dict[int, Pixels], list[str], dict[int, SampleError]]:
     """Read images; return the readable ones by index, every digest, and why the others cannot be used."""
     images: dict[int, Pixels] = {}
-    failures: dict[int, str] = {}
+    failures: dict[int, SampleError] = {}
     digests = []
     for i, source in enumerate(sources):
         try:
             loaded = build.reader.load(source)
         except SampleError as error:
-            failures[i] = str(error)
+            failures[i] = error
             digests.append("")
         else:
             images[i] = loaded.pixels

@@ -43,16 +43,15 @@ def command(
         pipeline build-om-imagenet --dataset color-digits --build builds/om
         pipeline build-om-imagenet --dataset mine.toml --format webdataset,dmat --train
     """
-    from pathlib import Path
 
-    from pipeline.build import BUILDS
+    from pipeline.build import build_place
     from pipeline.datasets import load_dataset
     from pipeline.errors import ManifestError
     from pipeline.shards import shard_formats
 
     shard_formats(config.format)
     name = run.dataset or "imagenet-mixed10"
-    root = Path(run.build) if run.build else BUILDS / Path(name).stem
+    root = build_place(name, run.build)
     manifest, _ = load_dataset(name, label)
     generator = str(root / "generator" / "generator.toml") if train else generator or manifest.generator
     perceptual = perceptual or manifest.perceptual

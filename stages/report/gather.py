@@ -21,6 +21,7 @@ from pipeline.ledger import details_of, recorded_rows
 from pipeline.memory import in_batches
 from pipeline.progress import Progress
 from pipeline.seeds import torch_generator
+from pipeline.sources import Originals
 from pipeline.store import open_group, read_attributes, read_rows, read_scattered
 
 LARGEST = 256  # pixels of a thumbnail's side
@@ -123,6 +124,16 @@ class Album:
             for name in self.build.variant_names()
         }
 
+    @cached_property
+    def originals(self) -> Originals:
+        """The samples' own pixels."""
+        return Originals(self.build)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.build.classes
+
     def rows(self, rows: NDArray[np.int64], per_set: int, progress: Progress) -> list[Row]:
         """Some samples; one whose original cannot be read any more shows its reconstruction alone."""
         psnr = read_scattered(self.build.latents_path, ["psnr"], rows)["psnr"]
@@ -130,12 +141,10 @@ class Album:
         for row, quality in zip(rows, psnr, strict=True):
             sample = self.samples.iloc[row]
             reconstruction = self.reconstruction(int(row))
-            try:
-                original = shrunk(self.build.reader.load(sample["source"]).pixels, LARGEST)
-            except SampleError:
-                original = np.full_like(reconstruction, 255)
+            (own,) = self.originals.read([int(row)])
+            original = np.full_like(reconstruction, 255) if isinstance(own, SampleError) else shrunk(own, LARGEST)
             variants = {name: self.variants(name, int(row), per_set) for name in self.sets if per_set}
-            class_name = str(self.build.reader.classes[sample["label"]])
+            class_name = str(self.classes[sample["label"]])
             found.append(
                 Row(
                     sample["id"],

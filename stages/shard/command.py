@@ -1,11 +1,14 @@
 """`pipeline shard`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipeline.options import RunOptions, config_options, dry_run_option, run_options, show_summary
 from stages.shard.config import ShardConfig
+
+if TYPE_CHECKING:
+    from pipeline.build import Build
 
 
 @click.command()
@@ -51,15 +54,36 @@ def command(
             f"make one with `pipeline augment --mode randmix --name {unknown[0]}`"
         )
     name = check_name(name or "-".join(chosen) or config.base)
-    stage = Shard(config, name, tuple(chosen), generator, run.limit, run.device, run.batch_size)
+    missing = find_missing(build, config, run.limit)
+    stage = Shard(config, name, tuple(chosen), generator, run.limit, run.device, run.batch_size, tuple(missing))
     for writer in shard_formats(config.format).values():
         writer.check(stage.info(build))
     execution = Execution(run.workers, run.scheduler, run.device)
     if dry_run:
         found = measure(execution, generator, perceptual_of(build), run.batch_size)
-        chunks = left_to_do(stage, build, stage.chunks(build), run.fresh)
+        chunks = [task.chunk for task in left_to_do(stage, build, stage.chunks(build), run.fresh)]
         plan = estimate(build, stage, found, chunks, workers_at_work(execution, len(chunks)))
         return show_estimates(f"shards/{name}", {}, [plan], found.device, run.as_json)
     with build.lock():
         summary = run_stage(stage, build, execution, fresh=run.fresh)
     return show_summary(summary, run.as_json)
+
+
+def find_missing(build: "Build", config: ShardConfig, limit: int | None) -> list[int]:
+    """Rows of samples whose own pixels are wanted and cannot be had any more; says so.
+
+    Raises:
+        BuildError: sources have changed since they were inverted, or none is there.
+    """
+    import numpy as np
+
+    from pipeline.sources import missing_note, missing_sources, stored_originals
+    from stages.shard.items import inverted_rows
+
+    if not (config.originals or config.base == "original") or stored_originals(build):
+        return []
+    missing = missing_sources(build, np.flatnonzero(inverted_rows(build, limit)))
+    consequence = "left out" if config.originals else "left out; their variants stay"
+    if note := missing_note(build, missing, consequence):
+        click.echo(f"Note: {note}", err=True)
+    return sorted(missing)

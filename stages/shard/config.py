@@ -18,7 +18,7 @@ class ShardConfig:
     )
     latents: bool = option(True, "put w+ beside each image")
     originals: bool = option(False, "put the source's own pixels beside each image")
-    label: str = option("", "attribute that is the label; empty takes the dataset's")
+    label: str | None = option(None, "attribute that is the label; if left out, the dataset's")
     flagged: bool = option(False, "also variants that `augment` flagged as too far from their source")
     samples_per_shard: int = option(
         1000, "most samples in a shard; fewer where their pixels are more than 1 GiB", at_least=1

@@ -44,14 +44,21 @@ class Items:
 
 
 def plan_shards(
-    build: Build, config: ShardConfig, variants: Sequence[str], limit: int | None, resolution: int
+    build: Build,
+    config: ShardConfig,
+    variants: Sequence[str],
+    limit: int | None,
+    resolution: int,
+    missing: Sequence[int],
 ) -> list[ShardPlan]:
     """Cut the images of a height and width into shards, once for each layout that the formats want.
+
+    Of samples in rows `missing` there is nothing that needs their own pixels.
 
     Raises:
         PipelineError: there is nothing to put into shards.
     """
-    items = collect_items(build, config, variants, limit)
+    items = collect_items(build, config, variants, limit, missing)
     if len(items.rows) == 0:
         raise PipelineError(f"there is nothing to put into shards in {build.root}: run `pipeline invert` first")
     labels, classes = build.labels(config.label)
@@ -95,16 +102,25 @@ def by_class(
                 yield str(split), label, classes, mine
 
 
-def collect_items(build: Build, config: ShardConfig, variants: Sequence[str], limit: int | None) -> Items:
+def inverted_rows(build: Build, limit: int | None) -> NDArray[np.bool_]:
+    """Which samples are inverted, and among the first so many; the images themselves are as good as any."""
+    status = build.samples("status")["status"]
+    return np.asarray(status.isin(["ok", "poor"]) & (np.arange(len(status)) < (limit or len(status))))
+
+
+def collect_items(
+    build: Build, config: ShardConfig, variants: Sequence[str], limit: int | None, missing: Sequence[int]
+) -> Items:
     """Find the inverted samples and their valid variants."""
     samples = build.samples("split", "status")
-    inverted = samples["status"].isin(["ok", "poor"]).to_numpy()  # the images themselves are as good as any
-    if limit is not None:
-        inverted = inverted & (np.arange(len(samples)) < limit)
+    inverted = inverted_rows(build, limit)
+    there = ~np.isin(np.arange(len(samples)), missing)
+    if config.originals:
+        inverted = inverted & there
     origins, rows, sources, splits = [], [], [], []
     if config.base != "none":
         faithful = (samples["status"] == "ok").to_numpy()
-        base = np.flatnonzero(inverted if config.base == "original" else inverted & faithful)
+        base = np.flatnonzero(inverted & (there if config.base == "original" else faithful))
         origins.append(np.full(len(base), BASE))
         rows.append(base)
         sources.append(base)

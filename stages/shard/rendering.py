@@ -13,12 +13,14 @@ from pipeline.batches import render_slots
 from pipeline.build import Build
 from pipeline.composition import Composition, render
 from pipeline.devices import resolve_device
+from pipeline.errors import BuildError, SampleError
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_uint8
 from pipeline.latents import read_composition
 from pipeline.memory import in_batches
 from pipeline.progress import report
 from pipeline.shards.base import ShardSample
+from pipeline.sources import Originals
 from stages.shard.config import ShardConfig
 from stages.shard.facts import Facts, read_facts
 from stages.shard.items import ShardPlan
@@ -48,8 +50,8 @@ class Renderer:
     kinds: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        table = self.build.samples("id", "source")
-        self.ids, self.sources = (table[name].to_numpy() for name in ("id", "source"))
+        self.ids = self.build.samples("id")["id"].to_numpy()
+        self.originals = Originals(self.build)
         self.labels, self.classes = self.build.labels(self.config.label)
         self.one_hot = np.eye(len(self.classes), dtype=np.float32)
 
@@ -77,18 +79,21 @@ class Renderer:
         size = min(self.batch_size or TOGETHER, len(facts))
         for first in range(0, len(facts), size):
             places = np.arange(first, min(first + size, len(facts)))
-            pixels = self.pixels(facts, places, codes)
-            yield [self.sample(facts, int(i), image) for i, image in zip(places, pixels, strict=True)]
+            own = self.own_pixels(facts, places)
+            pixels = self.pixels(facts, places, codes, own)
+            yield [self.sample(facts, int(i), image, own) for i, image in zip(places, pixels, strict=True)]
 
-    def pixels(self, facts: Facts, places: NDArray[np.intp], codes: Composition | None) -> list[Pixels]:
-        """Pixels uint8 [H, W, 3] of the images at some places."""
+    def pixels(
+        self, facts: Facts, places: NDArray[np.intp], codes: Composition | None, own: dict[int, Pixels]
+    ) -> list[Pixels]:
+        """Pixels uint8 [H, W, 3] of the images at some places; `own` are those of samples by row."""
         rendered = [i for i in places if i not in facts.stored and facts.kind[i] != "original"]
         images = dict(zip(rendered, self.render(facts, rendered, codes), strict=True)) if rendered else {}
         for i in places:
             if i in facts.stored:
                 images[i] = facts.stored[i]
             elif facts.kind[i] == "original":
-                images[i] = self.original(facts, i)
+                images[i] = own[int(facts.source[i])]
         return [images[i] for i in places]
 
     def render(self, facts: Facts, places: list[np.intp], codes: Composition | None) -> Pixels:
@@ -105,16 +110,29 @@ class Renderer:
 
         return np.concatenate(in_batches(len(w), render_slots(self.batch_size, self.generator, device), rendered))
 
-    def original(self, facts: Facts, place: int | np.intp) -> Pixels:
-        """The source's own pixels."""
-        return self.build.reader.load(str(self.sources[facts.source[place]])).pixels
+    def own_pixels(self, facts: Facts, places: NDArray[np.intp]) -> dict[int, Pixels]:
+        """The pixels of the samples themselves that images at some places need, by row.
 
-    def sample(self, facts: Facts, place: int, pixels: Pixels) -> ShardSample:
+        Raises:
+            BuildError: one cannot be had, though it was there when the shards were planned.
+        """
+        needing = [i for i in places if self.config.originals or facts.kind[i] == "original"]
+        wanted = np.unique(facts.source[needing]).tolist()
+        found = {}
+        for row, pixels in zip(wanted, self.originals.read(wanted), strict=True):
+            if isinstance(pixels, SampleError):
+                raise BuildError(
+                    f"the source image of {self.ids[row]} cannot be packed: {pixels}; run the same command again, "
+                    f"which says how to go on; what is finished is kept"
+                )
+            found[row] = pixels
+        return found
+
+    def sample(self, facts: Facts, place: int, pixels: Pixels, own: dict[int, Pixels]) -> ShardSample:
         """One image with everything that is known of it."""
         source, partner, variant = (int(column[place]) for column in (facts.source, facts.partner, facts.variant))
         name, kind, label = facts.name[place], facts.kind[place], int(self.labels[source])
         self.kinds[kind] += 1
-        original = pixels if kind == "original" else self.original(facts, place) if self.config.originals else None
         return ShardSample(
             id=f"{self.ids[source]}-{name}-{variant}" if name else str(self.ids[source]),
             pixels=pixels,
@@ -125,7 +143,7 @@ class Renderer:
             kind=kind,
             partner=str(self.ids[partner]) if partner >= 0 else "",
             variant=variant,
-            original_pixels=original if self.config.originals else None,
+            original_pixels=own[source] if self.config.originals else None,
             soft_label=facts.soft_label.get(place, self.one_hot[label]) if self.soft_labels else None,
             lam=float(facts.lam[place]),
         )

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pipeline.build import Build
 from pipeline.capacity import telling_what_fits
-from pipeline.config import digest_of
+from pipeline.config import digest_of, stored_settings
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
 from pipeline.files import write_bytes
@@ -30,7 +30,10 @@ from stages.shard.rendering import Renderer
 
 @dataclass(frozen=True)
 class Shard:
-    """Renders samples and variants and packs them; one task is one shard in all formats."""
+    """Renders samples and variants and packs them; one task is one shard in all formats.
+
+    The own pixels of the samples in rows `missing` cannot be had, so images that need them are left out.
+    """
 
     config: ShardConfig
     shards_name: str
@@ -39,8 +42,9 @@ class Shard:
     limit: int | None = None
     device: str = "auto"
     batch_size: int | None = None
+    missing: tuple[int, ...] = ()
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     @property
     def name(self) -> str:
@@ -56,7 +60,7 @@ class Shard:
         """Configuration, the variant sets and the generator's digest."""
         generator = open_generator(self.generator).sha256
         return {
-            **asdict(self.config),
+            **stored_settings(self.config),
             "variants": list(self.variants),
             "generator": generator,
             "limit": self.limit or 0,
@@ -69,7 +73,7 @@ class Shard:
     def state(self, build: Build) -> str:
         """Digest of everything that decides which images there are and how they look."""
         samples = _samples_digest(build, build.samples_path.stat().st_mtime_ns)
-        return digest_of([samples, [data_digests(build, stage) for stage in self.upstream]])
+        return digest_of([samples, [data_digests(build, stage) for stage in self.upstream], self.missing])
 
     def plan(self, build: Build) -> list[Chunk]:
         """One chunk for each shard; its rows are places in the shuffled order."""
@@ -180,14 +184,15 @@ class Shard:
 
 @lru_cache(maxsize=2)
 def _samples_digest(build: Build, changed_ns: int) -> str:
-    samples = build.samples("id", "split", "label", "sha256", "status")
-    return digest_of(samples.astype(str).to_numpy().tolist())
+    names = [name for name in build.samples(start=0, stop=0).columns if name not in ("source", "stamp", "error")]
+    about = build.about
+    return digest_of([build.samples(*names).astype(str).to_numpy().tolist(), about.classes, about.label_values])
 
 
 @lru_cache(maxsize=2)
 def _plans(stage: Shard, build: Build, state: str) -> list[ShardPlan]:
     resolution = open_generator(stage.generator).network.resolution
-    return plan_shards(build, stage.config, stage.variants, stage.limit, resolution)
+    return plan_shards(build, stage.config, stage.variants, stage.limit, resolution, stage.missing)
 
 
 def shard_file(build: Build, root: Path, record: Record, output: Output) -> ShardFile:

@@ -46,12 +46,11 @@ def command(
             --encoder builds/color-digits/shifted/encoder.toml
     """
     from dataclasses import asdict
-    from pathlib import Path
 
     import torch
 
     from pipeline.belongings import announce, conclude, forget
-    from pipeline.build import BUILDS, create_build
+    from pipeline.build import build_place
     from pipeline.config import digest_of
     from pipeline.datasets import load_dataset
     from pipeline.datasets.loading import load_split
@@ -59,6 +58,7 @@ def command(
     from pipeline.encoders import open_encoder
     from pipeline.errors import ManifestError
     from pipeline.generators import open_generator
+    from pipeline.listing import create_build
     from pipeline.perceptual import load_perceptual, perceptual_digest
     from pipeline.progress import Progress
     from pipeline.training import check_begun_elsewhere, run_steps
@@ -68,7 +68,7 @@ def command(
     where = resolve_device(device)
     torch.set_num_threads(threads or cpu_count())
     keep_freed_memory()
-    root = (Path(build) if build else BUILDS / Path(dataset).stem).resolve()
+    root = build_place(dataset, build)
     folder = root / "shifted"
     check_begun_elsewhere(folder, generator=generator, encoder=encoder)
     manifest = load_dataset(dataset)[0]

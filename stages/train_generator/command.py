@@ -40,18 +40,17 @@ def command(
         pipeline invert --dataset color-digits --build builds/mine \\
             --generator builds/color-digits/generator/generator.toml
     """
-    from dataclasses import asdict
-    from pathlib import Path
-
     import torch
 
     from pipeline.belongings import add, announce, forget, read_end
-    from pipeline.build import BUILDS, create_build
-    from pipeline.config import digest_of
+    from pipeline.build import build_place
+    from pipeline.config import digest_of, stored_settings
     from pipeline.datasets import load_dataset
     from pipeline.datasets.loading import load_split
     from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
     from pipeline.errors import PipelineError
+    from pipeline.files import expanded
+    from pipeline.listing import create_build
     from pipeline.progress import Progress
     from pipeline.training import check_begun_elsewhere
     from stages.train_generator.run import CHECKPOINT, FILES, NAME, train, write_manifest
@@ -67,14 +66,14 @@ def command(
     where = resolve_device(device)
     torch.set_num_threads(threads or cpu_count())
     keep_freed_memory()
-    root = (Path(build) if build else BUILDS / Path(dataset).stem).resolve()
+    root = build_place(dataset, build)
     folder = root / "generator"
     check_begun_elsewhere(folder, init=init, generator=generator)
     resolution = load_dataset(dataset)[0].resolution
     start = None if generator is None else open_start(generator, resolution)
     trainer = Trainer(config, resolution, where, None if start is None else start.network)
     if init and (fresh or not (folder / CHECKPOINT).is_file()):
-        trainer.begin_from(Path(init))
+        trainer.begin_from(expanded(init))
     target = create_build(root, dataset)  # not before all that can be refused has been
     with target.lock():
         pixels, labels = load_split(target, "train")
@@ -83,7 +82,7 @@ def command(
         if fresh:
             forget(target, NAME)
         begun = {"init": init, "generator": start and start.sha256}
-        key = digest_of({**asdict(config), "dataset": target.manifest.model_dump(mode="json"), **begun})
+        key = digest_of({**stored_settings(config), "dataset": target.manifest.model_dump(mode="json"), **begun})
         with Progress("train-generator", config.images, "images") as progress:
 
             def on_progress(images: int, losses: dict[str, float]) -> None:
@@ -94,7 +93,7 @@ def command(
                 trainer,
                 torch.from_numpy(pixels),
                 torch.from_numpy(labels),
-                len(target.reader.classes),
+                len(target.classes),
                 key=key,
                 folder=folder,
                 on_progress=on_progress,

@@ -16,9 +16,11 @@ class TrainGeneratorConfig:
         choices=("stylegan2", "stylegan1"),
     )
     images: int = option(320_000, "real images shown to the discriminator in all", at_least=1)
-    channels: str = option("", "feature channels from 4x4 up to the full resolution; empty: by resolution")
-    discriminator_channels: str = option(
-        "", "feature channels from the full resolution to 4x4; empty: by resolution"
+    channels: str | None = option(
+        None, "feature channels from 4x4 up to the full resolution; if left out, by resolution"
+    )
+    discriminator_channels: str | None = option(
+        None, "feature channels from the full resolution to 4x4; if left out, by resolution"
     )
     z_dim: int = option(64, "size of z and of w", at_least=1)
     mapping_layers: int = option(4, "fully connected layers from z to w", at_least=1)
@@ -89,9 +91,9 @@ def channel_counts(config: TrainGeneratorConfig, resolution: int) -> tuple[list[
     else:
         up = [min(512, 16384 // size) for size in sizes]
         down = up[::-1]
-    if config.channels:
+    if config.channels is not None:
         up = parse_channels("--channels", config.channels, len(sizes))
-    if config.discriminator_channels:
+    if config.discriminator_channels is not None:
         down = parse_channels("--discriminator-channels", config.discriminator_channels, len(sizes))
     return up, down
 

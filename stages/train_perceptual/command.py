@@ -24,23 +24,23 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
         pipeline invert --dataset color-digits --build builds/mine \\
             --perceptual builds/color-digits/perceptual/perceptual.toml
     """
-    from pathlib import Path
 
     import torch
     from safetensors.torch import save
 
     from pipeline.belongings import announce, conclude
-    from pipeline.build import BUILDS, create_build
+    from pipeline.build import build_place
     from pipeline.config import changed_options
     from pipeline.datasets.loading import load_split
     from pipeline.devices import use_one_thread
     from pipeline.files import sha256_file, write_bytes
+    from pipeline.listing import create_build
     from pipeline.manifest import write_toml
     from pipeline.progress import Progress
     from stages.train_perceptual.training import accuracy, train, untrained_net
 
     use_one_thread()
-    target = create_build(Path(build) if build else BUILDS / Path(dataset).stem, dataset)
+    target = create_build(build_place(dataset, build), dataset)
     folder = target.root / "perceptual"
     with target.lock():
         images = torch.from_numpy(load_split(target, "train")[0])

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from pipeline.attacks.balls import uniform_in_ball
 from pipeline.attacks.mix import typical
-from pipeline.build import create_build
 from pipeline.classifiers import classify
 from pipeline.classifiers.judge import train_classifier
 from pipeline.datasets.loading import load_split
@@ -27,6 +26,7 @@ from pipeline.generators import open_generator
 from pipeline.generators.layered import LayeredGenerator
 from pipeline.generators.layers import replace_layers
 from pipeline.images import to_float
+from pipeline.listing import create_build
 from pipeline.seeds import normal_rows, torch_generator
 from stages.augment.attacks import attacked, attempt_seeds, latent_attack, mix_attack, step_of
 from stages.augment.config import AugmentConfig, resolve

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.build import Build, create_build
+from pipeline.build import Build
 from pipeline.generators import open_generator
 from pipeline.images import to_float
+from pipeline.listing import create_build
 from pipeline.perceptual import load_perceptual
 from stages.invert.command import choose_method
 from stages.invert.config import InvertConfig

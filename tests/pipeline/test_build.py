@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.build import create_build, open_build, resolve_build
+from pipeline.build import open_build, resolve_build
 from pipeline.errors import BuildError
+from pipeline.listing import create_build
 from tests.conftest import write_manifest
 
 

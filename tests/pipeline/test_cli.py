@@ -51,7 +51,7 @@ def test_datasets_lists_what_is_present(tmp_path: Path) -> None:
     [
         (["invert", "--dataset", "color-digit"], "did you mean color-digits"),
         (["invert", "--dataset", "missing.toml"], "no manifest at"),
-        (["invert", "--dataset", "color-digits", "--steps", "-1"], "--steps -1: must be at least 0"),
+        (["invert", "--dataset", "color-digits", "--steps", "0"], "--steps 0: must be at least 1"),
         (["invert", "--dataset", "color-digits", "--learning-rate", "nan"], "--learning-rate nan: must be"),
         (["invert", "--dataset", "color-digits", "--device", "cuda"], "no CUDA device"),
         (["invert", "--dataset", "color-digits", "--perceptual", "vgg16"], "download https://"),
@@ -60,8 +60,8 @@ def test_datasets_lists_what_is_present(tmp_path: Path) -> None:
         (["augment"], "begin with `pipeline invert"),
         (["shard", "--dataset", "color-digits"], "pipeline invert --dataset color-digits"),
         (["report"], "there is no build"),
-        (["status", "--build", "nowhere"], "there is no build at nowhere"),
-        (["verify", "--build", "nowhere"], "there is no build at nowhere"),
+        (["status", "--build", "nowhere"], "nowhere: begin one with `pipeline invert"),
+        (["verify", "--build", "~nobody-of-that-name/b"], "the home folder that ~ stands for is not known"),
     ],
     ids=lambda value: " ".join(value[:4]) if isinstance(value, list) else None,
 )
@@ -75,6 +75,24 @@ def test_bad_input_is_one_sentence_and_code_2(
     assert words in done.err
     assert done.err.startswith("Error: ")
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["augment", "--classifier", ""], "--classifier"),
+        (["invert", "--dataset", "color-digits", "--build="], "--build"),
+        (["demo", "--build", ""], "--build"),
+        (["weights", "import", "", "--as", "x"], "an argument"),
+    ],
+)
+def test_what_an_unset_shell_variable_leaves_is_refused(tmp_path: Path, arguments: list[str], name: str) -> None:
+    done = run_pipeline(*arguments, cwd=tmp_path)
+    assert (done.code, done.err.splitlines()[-1]) == (
+        2,
+        f"Error: {name} is empty: give it a value, or leave it out",
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_workers_and_scheduler_exclude_each_other(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_what_a_layer_carries_depends_on_the_rows_read_alone(network: LayeredGen
         read = rows_read(network, layer)
         mixed = torch.cat([one[:, :read], other[:, read:]], dim=1)
         features = [network.activations(w, layer).features for w in (one, mixed)]
-        assert torch.equal(*features)
+        torch.testing.assert_close(*features, rtol=1e-5, atol=1e-5)
         assert features[0].shape[1] == channels_after(network, layer)
 
 
@@ -48,4 +48,5 @@ def test_an_edit_moves_every_code(network: LayeredGenerator) -> None:
     edited = render(network, w + edit, Composition(layer, codes, alpha, w[:, :read]))
     moved = render(network, w + edit, Composition(layer, codes + edit[:, None, :read], alpha, (w + edit)[:, :read]))
     torch.testing.assert_close(edited, moved)
-    assert not torch.equal(edited, render(network, w, Composition(layer, codes, alpha, w[:, :read])))
+    plain = render(network, w, Composition(layer, codes, alpha, w[:, :read]))
+    assert (edited - plain).abs().max() > 0.01 * plain.abs().max()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.datasets import load_dataset
-from pipeline.errors import ManifestError
+from pipeline.errors import ManifestError, PipelineError
 from pipeline.generators.loading import find_generator
 from pipeline.manifest import find_manifest, manifest_names
 from pipeline.perceptual import find_perceptual
@@ -45,11 +45,14 @@ def test_a_name_cannot_leave_the_manifests() -> None:
         ({"root": None}, "key 'root' is missing .folder of the tree"),
         ({"format": "zip"}, "key 'format' = 'zip'.*known are celeba, .*color-digits, .*folder"),
         ({"name": "a b"}, "key 'name' = 'a b'"),
+        ({"root": ""}, "key 'root' = '': empty, give it a value or leave the key out .folder of the tree"),
+        ({"generator": ""}, "key 'generator' = '': empty"),
+        ({"root": "~nobody-of-that-name/images"}, "the home folder that ~ stands for is not known"),
     ],
 )
 def test_a_wrong_key_is_named_with_its_meaning(tmp_path: Path, change: dict[str, object], words: str) -> None:
     content = {key: value for key, value in (GOOD | change).items() if value is not None}
-    with pytest.raises(ManifestError, match=words):
+    with pytest.raises(PipelineError, match=words):
         load_dataset(str(write_manifest(tmp_path / "m.toml", **content)))
 
 

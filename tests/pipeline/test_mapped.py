@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from pipeline import mapped
-from pipeline.build import create_build
 from pipeline.datasets.loading import load_split
 from pipeline.errors import PipelineError
+from pipeline.listing import create_build
 from pipeline.mapped import Filled, scratch
 
 

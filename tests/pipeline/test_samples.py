@@ -11,20 +11,21 @@ from hypothesis import strategies as st
 from pipeline import samples
 from pipeline.errors import BuildError
 from pipeline.kept import acceptable, problem_of_copy, restore_kept
-from pipeline.samples import count_samples, read_notes, read_samples, update_samples, write_samples
+from pipeline.samples import About, count_samples, read_about, read_samples, update_samples, write_samples
 
 ROWS = 50
+ABOUT = About(("cat", "dog"), {"eyes": {"0": "shut", "1": "open"}}, ("a note",))
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     """A table of groups of seven rows."""
     frame = pd.DataFrame({"id": [f"s{i}" for i in range(ROWS)], "label": np.arange(ROWS) % 3, "status": "pending"})
-    frame.attrs["notes"] = ["a note"]
+
     path = tmp_path_factory.mktemp("table") / "samples.parquet"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(samples, "GROUP", 7)
-        write_samples(path, frame)
+        write_samples(path, frame, ABOUT)
     return path, frame
 
 
@@ -41,7 +42,7 @@ def test_the_whole_table_its_length_and_its_notes(table: tuple[Path, pd.DataFram
     path, frame = table
     pd.testing.assert_frame_equal(read_samples(path), frame, check_like=False)
     assert count_samples(path) == ROWS
-    assert read_notes(path) == ["a note"]
+    assert read_about(path) == ABOUT
 
 
 def test_an_update_changes_what_it_names(table: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
@@ -51,7 +52,7 @@ def test_an_update_changes_what_it_names(table: tuple[Path, pd.DataFrame], tmp_p
     update_samples(path, lambda rows, first: {"status": [f"{i}" for i in range(first, first + len(rows))]})
     assert read_samples(path)["status"].tolist() == [str(i) for i in range(ROWS)]
     assert read_samples(path, ("id", "label")).equals(table[1][["id", "label"]])
-    assert read_notes(path) == ["a note"]
+    assert read_about(path) == ABOUT
 
 
 def test_an_update_that_fails_leaves_the_table(table: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_randmix_is_equation_17(tiny: Tiny, codes: Tensor) -> None:
     z = normal_rows((12,), [seed_of(3, "randmix", key) for key in keys])
     mapped = open_generator(str(tiny.generator)).network.map(z)
     assert torch.equal(made.w[:, :4], codes[:3, :4])
-    assert torch.equal(made.w[:, 4:], mapped[:, 4:])
+    torch.testing.assert_close(made.w[:, 4:], mapped[:, 4:])
     assert made.partner.tolist() == [-1, -1, -1]
 
 
@@ -222,7 +223,7 @@ def test_dmat_attacks_pixels_and_codes_by_turns(tiny: Tiny, codes: Tensor) -> No
     moved = (made.w - codes).abs().amax(dim=(1, 2))
     even = sources.numbers == 0
     assert (moved[even] == 0).all()
-    assert ((off[even] > 0) & (off[even] <= 8 / 255 + 1e-6)).all()
+    assert ((off[even] > 0) & (off[even] <= 8 / 255 + 1e-5)).all()
     assert ((moved[~even] > 0) & (moved[~even] <= 0.02 + 1e-6)).all()
     torch.testing.assert_close(off[~even], torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(made.columns["epsilon"][even], torch.full((3,), 8 / 255))
@@ -317,6 +318,19 @@ def test_nothing_is_deleted_for_a_command_that_is_refused(
     assert differing(tree_digest(build / "variants"), before) == []
 
 
+@pytest.mark.parametrize("folder", ["v1.0", "a b", "naïve é", "x@y:z", "-dash"])
+def test_in_a_folder_of_any_name(finished_build: Path, tmp_path: Path, folder: str) -> None:
+    here = tmp_path / folder
+    here.mkdir()
+    copytree(finished_build, here / "b.1", ignore=ignore_patterns("variants", "shards", ".ledger"))
+    copytree(finished_build / ".ledger" / "invert", here / "b.1" / ".ledger" / "invert")
+    command = ["augment", "--build", "b.1", "--mode", "randmix", "--variants", "1", "--chunk-size", "1400"]
+    done = run_pipeline(*command, "--workers", "0", "--name", "again", "--json", cwd=here)
+    assert done.code == 0, done.err
+    samples = open_build(finished_build).samples("split", "status")
+    assert done.json["valid"] == ((samples["split"] == "train") & (samples["status"] == "ok")).sum() > 30
+
+
 def test_a_generator_that_wants_labels_cannot_be_given_random_z(finished_build: Path, tiny: Tiny) -> None:
     network = StyleGAN2(32, {4: 8, 8: 8, 16: 6, 32: 4}, z_dim=12, w_dim=10, c_dim=3, mapping_layers=2)
     loaded = replace(open_generator(str(tiny.generator)), network=network)
@@ -330,7 +344,7 @@ def test_a_generator_that_wants_labels_cannot_be_given_random_z(finished_build: 
 def test_other_fine_layers_in_the_generators_manifest_are_another_set(finished_build: Path, tiny: Tiny) -> None:
     stages = [
         Augment(AugmentConfig(mode="mix", fine_layers=layers), "mix", str(tiny.generator), str(tiny.perceptual))
-        for layers in ("", "7")
+        for layers in (None, "7")
     ]
     one, other = (stage.settings(open_build(finished_build))["fine_layers"] for stage in stages)
     assert (one, other) == ([4, 5, 6, 7], [7])

@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.build import create_build, open_build
+from pipeline.build import open_build
 from pipeline.classifiers import load_classifier
 from pipeline.directions import Directions, edit, read_directions
 from pipeline.generators import open_generator
+from pipeline.listing import create_build
 from pipeline.perceptual import load_perceptual
 from stages.directions.axes import find_axes, regress
 from stages.directions.config import DirectionsConfig
@@ -118,14 +119,14 @@ def test_activations_of_a_linear_layer_give_its_singular_vectors() -> None:
 @pytest.mark.parametrize(
     ("text", "layers", "fine", "ranges"),
     [
-        ("", range(8), (5, 6, 7), [(0, 4), (5, 7), (0, 7)]),
-        ("", range(8), (2, 5, 6, 7), [(0, 1), (3, 4), (2, 2), (5, 7), (0, 7)]),
-        ("", (0,), (0,), [(0, 0)]),
-        ("", (3,), (0,), [(3, 3)]),
+        (None, range(8), (5, 6, 7), [(0, 4), (5, 7), (0, 7)]),
+        (None, range(8), (2, 5, 6, 7), [(0, 1), (3, 4), (2, 2), (5, 7), (0, 7)]),
+        (None, (0,), (0,), [(0, 0)]),
+        (None, (3,), (0,), [(3, 3)]),
         ("0-4, 6,6-6", range(8), (7,), [(0, 4), (6, 6)]),
     ],
 )
-def test_ranges(text: str, layers: range, fine: tuple[int, ...], ranges: list[tuple[int, int]]) -> None:
+def test_ranges(text: str | None, layers: range, fine: tuple[int, ...], ranges: list[tuple[int, int]]) -> None:
     assert choose_ranges(text, tuple(layers), fine) == ranges
 
 

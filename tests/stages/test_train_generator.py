@@ -260,7 +260,8 @@ def test_colour_transport_reaches_the_generator_only() -> None:
         assert ("transport" in trainers[-1].train_step(images)) == bool(weight)
     for name, same in (("D", True), ("G", False)):
         states = [trainer.networks[name].state_dict() for trainer in trainers]
-        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0]) == same, name
+        apart = max(float((states[0][key] - states[1][key]).abs().max()) for key in states[0])
+        assert apart < 1e-6 if same else apart > 1e-4, name
 
 
 def test_frechet_distance_of_gaussians() -> None:

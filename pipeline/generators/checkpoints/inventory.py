@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ManifestError
-from pipeline.files import sha256_file
+from pipeline.files import sha256_file, user_path
 from pipeline.generators.loading import find_generator, missing_weights
 from pipeline.manifest import (
     EncoderManifest,
@@ -37,7 +37,7 @@ def find_encoder(name_or_path: str) -> tuple[EncoderManifest, Path]:
     """Return an encoder's manifest and the file of its weights. Raises ManifestError."""
     path = find_manifest("encoders", name_or_path)
     manifest = parse_manifest(EncoderManifest, read_toml(path), path)
-    return manifest, (path.parent / Path(manifest.weights).expanduser()).resolve()
+    return manifest, user_path(manifest.weights, path.parent)
 
 
 def encoder_row(name: str) -> dict[str, Any]:

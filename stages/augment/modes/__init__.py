@@ -15,11 +15,12 @@ class ModeEntry:
 
     Attributes:
         options: settings of AugmentConfig that it reads, besides those that all modes share.
-        defaults: its own numbers where such a setting is 0.
+        defaults: its own numbers where such a setting is unset.
         attacks: it attacks a classifier, so it needs one.
         partners: it mixes with other samples, so it depends on all of them.
         draws_z: it maps random z to w, without labels.
         single_code: it is not for samples of several codes (LCE).
+        originals: it reads the samples' own pixels.
         pixels: its images are stored, for no w+ renders them.
         soft_labels: it makes soft labels (not where `smoothing` is one of its options, and 0).
         unit: what its `epsilon` is measured in.
@@ -33,6 +34,7 @@ class ModeEntry:
     partners: bool = False
     draws_z: bool = False
     single_code: bool = False
+    originals: bool = False
     pixels: bool = False
     soft_labels: bool = False
     unit: str = ""
@@ -112,6 +114,7 @@ MODES = {
         "is mixup of two images",
         ("beta",),
         partners=True,
+        originals=True,
         pixels=True,
         soft_labels=True,
     ),
@@ -121,6 +124,7 @@ MODES = {
         (*ATTACK, "pixel_epsilon", "step_size"),
         {"restarts": 1, "attack_steps": 5, "pixel_epsilon": 8 / 255},
         attacks=True,
+        originals=True,
         pixels=True,
         unit="pixels in [-1, 1]",
     ),

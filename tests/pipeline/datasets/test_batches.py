@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from pipeline.datasets.base import LoadedImage
-from pipeline.datasets.ids import sample_id, sample_ids
 from pipeline.datasets.reading import read_all
 from pipeline.datasets.split_names import split_of
 from pipeline.errors import SampleError
@@ -44,10 +42,3 @@ def test_threads_keep_the_order_and_the_failures(tmp_path: Path, threads: int) -
 )
 def test_the_split_is_in_the_path(path: str, split: str) -> None:
     assert split_of(path) == split
-
-
-def test_ids_stay_unique() -> None:
-    used: set[str] = set()
-    assert [sample_id(text, used) for text in ("a.b", "a b", "a/b")] == ["a_b", "a_b_2", "a-b"]
-    assert sample_ids(pd.Series(["a.b", "a b", "a/b"])).tolist() == ["a_b", "a_b_2", "a-b"]
-    assert sample_ids(pd.Series(["a.b", "a/b"])).tolist() == ["a_b", "a-b"]

@@ -2,16 +2,19 @@
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.datasets.coloured import MEAN_COLOURS, RGB
-from pipeline.errors import DatasetError, ManifestError
+from pipeline.errors import DatasetError, ManifestError, SampleError
 from tests.pipeline.datasets.samples import reader_of
 
 TRAIN, TEST = 1200, 300
+LABELS = gzip.compress(struct.pack(">HBBI", 0, 8, 1, TEST) + bytes(i * i % 10 for i in range(TEST)), mtime=0)
+DAMAGED_LABELS = LABELS[:24] + b"\xff\xff\xff" + LABELS[27:]
 
 
 def write_idx(path: Path, array: np.ndarray, zipped: bool = True) -> None:
@@ -118,7 +121,15 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         (struct.pack(">HBBI", 0, 13, 1, 4) + bytes(16), "not an IDX file of unsigned bytes"),
         (struct.pack(">HBBI", 0, 8, 1, TEST) + bytes(9), f"holds 9 bytes instead of {TEST}"),
         (gzip.compress(bytes(99), mtime=0)[:20], "cannot be read"),
-        (struct.pack(">HBBI", 0, 8, 1, 3) + bytes(3), "not images and labels of MNIST"),
+        (struct.pack(">HBBI", 0, 8, 1, 3) + bytes(3), f"they have {TEST} images and 3 labels"),
+        (struct.pack(">HBBI", 0, 8, 1, TEST) + bytes(TEST + 1), f"more than the {TEST} bytes"),
+        (struct.pack(">HBBIIII", 0, 8, 4, *[2**32 - 1] * 4), "it says that it holds [0-9]{30,} bytes"),
+        (
+            gzip.compress(struct.pack(">HBBI", 0, 8, 1, 2**31) + bytes(9), mtime=0),
+            f"holds 9 bytes instead of {2**31}",
+        ),
+        (gzip.compress(struct.pack(">HBBI", 0, 8, 1, TEST) + bytes(TEST), mtime=0) + b"rest", "cannot be read"),
+        (DAMAGED_LABELS, "cannot be read"),
     ],
 )
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes, words: str) -> None:
@@ -127,3 +138,28 @@ def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes, words: s
     with pytest.raises(DatasetError, match=words) as error:
         digits(root).scan()
     assert "download" in str(error.value)
+
+
+def test_a_gzip_that_unpacks_to_much_more_than_it_says_is_not_unpacked(tmp_path: Path) -> None:
+    root = write_mnist(tmp_path / "mnist")
+    bomb = gzip.compress(struct.pack(">HBBI", 0, 8, 1, TEST) + bytes(2**26), mtime=0)
+    (root / "t10k-labels-idx1-ubyte.gz").write_bytes(bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match="holds more than"):
+            digits(root).scan()
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_damaged_later_is_a_failed_sample(tmp_path: Path) -> None:
+    root = write_mnist(tmp_path / "mnist")
+    reader = digits(root)
+    before = reader.stamp("test/00003")
+    reader.load("test/00003")
+    (root / "t10k-labels-idx1-ubyte.gz").write_bytes(DAMAGED_LABELS)
+    assert reader.stamp("test/00003") != before
+    with pytest.raises(SampleError, match="cannot be read") as error:
+        reader.load("test/00003")
+    assert error.value.unreadable

@@ -14,6 +14,8 @@ from pipeline.datasets import decoding
 from pipeline.datasets.decoding import Crop, crop_box, decode
 from pipeline.datasets.resizing import RESIZE
 from pipeline.errors import SampleError
+from pipeline.pictures.colours import ORIENTATION
+from pipeline.pictures.opening import open_picture
 from tests.pipeline.datasets.samples import encoded, smooth
 
 ORIENTATIONS = range(1, 9)
@@ -31,7 +33,7 @@ def by_pillow(data: bytes, size: int, crop: Crop) -> np.ndarray:
 @pytest.mark.parametrize("crop", ["center", "none", (5, 10, 50, 40)])
 def test_every_orientation_and_crop_is_what_pillow_gives(kind: str, crop: Crop, orientation: int) -> None:
     exif = Image.Exif()
-    exif[decoding.ORIENTATION] = orientation
+    exif[ORIENTATION] = orientation
     data = encoded(smooth(80, 64), kind, exif=exif)
     assert (decode(data, 32, crop, "lanczos") == by_pillow(data, 32, crop)).all()
 
@@ -49,8 +51,8 @@ def test_a_large_jpeg_is_decoded_small_but_looks_the_same() -> None:
     # the box of a crop is rounded to the smaller image's pixels: a quarter of a delivered pixel
     reference = by_pillow(data, 64, "center")
     assert np.abs(decode(data, 64, "center", "lanczos").astype(int) - reference).max() <= 8
-    opened = decoding.open_image(data)
-    scale = decoding.needed_scale(opened.size, 64, "center", 1)
+    opened = open_picture(data)
+    scale = decoding.needed_scale(opened.size, 64, "center")
     small = decoding.decode_jpeg(data, opened, scale)
     assert small is not None
     assert 128 <= small.shape[0] < 900  # at least twice the target
@@ -65,7 +67,7 @@ def test_a_box_of_a_large_jpeg_is_where_it_was_declared() -> None:
 @pytest.mark.parametrize("nonsense", [0, 9, 300])
 def test_a_nonsensical_orientation_is_upright(nonsense: int) -> None:
     exif = Image.Exif()
-    exif[decoding.ORIENTATION] = nonsense
+    exif[ORIENTATION] = nonsense
     image = smooth(40, 32)
     assert (decode(encoded(image, "PNG", exif=exif), 32) == by_pillow(encoded(image, "PNG"), 32, "center")).all()
 
@@ -121,8 +123,8 @@ JPEG = encoded(smooth(64, 64))
     [
         (b"", "the file is empty"),
         (b"this is text", "not an image"),
-        (JPEG[: len(JPEG) // 2], "damaged: .*truncated"),
-        (JPEG[:3], "not an image"),
+        (JPEG[: len(JPEG) // 2], "damaged: its data is cut short"),
+        (JPEG[:3], "damaged or of a rare kind: its header declares no pixels"),
         (encoded(smooth(64, 64), "PNG")[:200], "damaged"),
         (encoded(Image.new("F", (8, 8)), "TIFF"), "float pixels have no declared range"),
         (encoded(Image.new("I", (8, 8), 70_000), "TIFF"), "integer pixels have no declared range"),

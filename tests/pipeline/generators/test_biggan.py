@@ -77,9 +77,8 @@ def test_a_w_is_what_its_layer_reads() -> None:
     assert torch.equal(w[:, 0, :4], z[:, :4])
     assert not w[:, 0, 4:].any()
     for layer in (1, 2, 3):
-        assert torch.equal(
-            w[:, layer], torch.cat([state["shared.weight"][[1, 3]], z.split(4, dim=1)[layer]], dim=1)
-        )
+        expected = torch.cat([state["shared.weight"][[1, 3]], z.split(4, dim=1)[layer]], dim=1)
+        torch.testing.assert_close(w[:, layer], expected)
     half = network.map(z, c.mean(dim=0, keepdim=True).expand(2, -1), truncation_psi=0.5, truncation_cutoff=2)
     torch.testing.assert_close(half[0, 1, :6], state["shared.weight"][[1, 3]].mean(dim=0))
     torch.testing.assert_close(half[:, 1, 6:], z[:, 4:8] / 2)
@@ -99,7 +98,7 @@ def test_the_codes_own_norm() -> None:
     own = renamed(state, "bn.stored_mean", "bn.stored_var")
     own |= {f"{norm}.bn.accumulation_counter": torch.zeros(1) for norm in norms(state)}
     w = torch.randn(2, 4, 10)
-    assert torch.equal(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, own)))
+    torch.testing.assert_close(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, own)))
     # Standing statistics: sums over three batches.
     sums = {key: tensor * 3 if ".stored_" in key else tensor for key, tensor in own.items()}
     sums |= {f"{norm}.bn.accumulation_counter": torch.tensor([3.0]) for norm in norms(state)}
@@ -140,7 +139,7 @@ def test_further_singular_vectors_change_nothing() -> None:
     more = state | {
         key[:-1] + "1": torch.randn_like(t) for key, t in state.items() if key.endswith((".u0", ".sv0"))
     }
-    assert torch.equal(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, more)))
+    torch.testing.assert_close(*(BigGAN.from_state_dict(s).synthesize(w) for s in (state, more)))
 
 
 def test_labels_are_asked_for() -> None:

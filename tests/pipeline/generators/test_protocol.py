@@ -14,6 +14,15 @@ from tests.pipeline.generators.tiny_states import FAMILIES
 BATCH = 3
 
 
+def assert_alike(one: Tensor, other: Tensor) -> None:
+    """Equal but for rounding, which depends on where tensors lie in memory and on the kernel that is chosen."""
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def differ(one: Tensor, other: Tensor) -> bool:
+    return float((one - other).abs().max()) > 1e-3 * float(other.abs().max())
+
+
 @pytest.fixture(params=FAMILIES)
 def network(request: pytest.FixtureRequest) -> LayeredGenerator:
     family, make_state = FAMILIES[request.param]
@@ -45,13 +54,13 @@ def test_every_family_keeps_the_protocol(network: LayeredGenerator) -> None:
     assert not network.training
 
 
-def test_resuming_repeats_the_image_to_the_last_bit(network: LayeredGenerator) -> None:
+def test_resuming_repeats_the_image(network: LayeredGenerator) -> None:
     w = mixed(network)
     whole = network.synthesize(w)
     for layer in range(network.num_layers):
         reached = network.activations(w, layer)
         assert reached.features.shape[2:] == (network.layer_resolution(layer),) * 2
-        assert torch.equal(network.resume(reached, w, layer), whole)
+        assert_alike(network.resume(reached, w, layer), whole)
     assert network.layer_resolution(network.num_layers - 1) in (network.resolution, network.resolution // 2)
 
 
@@ -61,14 +70,14 @@ def test_changed_features_and_later_layers_show_and_earlier_layers_do_not(networ
     for layer in range(network.num_layers):
         reached = network.activations(w, layer)
         brighter = replace(reached, features=reached.features * 1.5 + 0.1)
-        assert not torch.equal(network.resume(brighter, w, layer), whole)
+        assert differ(network.resume(brighter, w, layer), whole)
         before, after = w.clone(), w.clone()
         before[:, : layer + 1] = torch.nan
         after[:, layer + 1 :] += 0.5
-        assert torch.equal(network.resume(reached, before, layer), whole)
+        assert_alike(network.resume(reached, before, layer), whole)
         if layer + 1 < network.num_ws:
-            assert not torch.equal(network.resume(reached, after, layer), whole)
-        assert torch.equal(network.activations(after, layer).features, reached.features)
+            assert differ(network.resume(reached, after, layer), whole)
+        assert_alike(network.activations(after, layer).features, reached.features)
 
 
 def test_there_is_no_layer_beyond_the_last(network: LayeredGenerator) -> None:
@@ -99,8 +108,7 @@ def test_the_gradient_reaches_every_w_and_equals_differences(network: LayeredGen
 
 def test_a_batch_equals_single_samples(network: LayeredGenerator) -> None:
     w = mixed(network)
-    singles = torch.cat([network.synthesize(row[None]) for row in w])
-    torch.testing.assert_close(network.synthesize(w), singles, rtol=1e-5, atol=1e-5)
+    assert_alike(network.synthesize(w), torch.cat([network.synthesize(row[None]) for row in w]))
 
 
 def test_truncation_moves_the_first_layers_only(network: LayeredGenerator) -> None:
@@ -109,8 +117,8 @@ def test_truncation_moves_the_first_layers_only(network: LayeredGenerator) -> No
     half = network.map(z, c, truncation_psi=0.5)
     torch.testing.assert_close(half, (full + mean) / 2)
     cut = network.map(z, c, truncation_psi=0.5, truncation_cutoff=1)
-    assert torch.equal(cut[:, :1], half[:, :1])
-    assert torch.equal(cut[:, 1:], full[:, 1:])
+    assert_alike(cut[:, :1], half[:, :1])
+    assert_alike(cut[:, 1:], full[:, 1:])
     torch.testing.assert_close(mean, network.map(torch.randn(BATCH, network.z_dim), c, truncation_psi=0.0))
 
 
@@ -129,7 +137,7 @@ def test_the_network_s_own_state_loads_again_and_is_its_own(network: LayeredGene
     w = mixed(network)
     state = network.state_dict()
     again = type(network).from_state_dict(state)
-    assert torch.equal(again.synthesize(w), network.synthesize(w))
+    assert_alike(again.synthesize(w), network.synthesize(w))
     for tensor in state.values():
         tensor.zero_()
     assert again.synthesize(w).std() > 0.01

@@ -96,7 +96,7 @@ def test_random_noise_differs_from_call_to_call() -> None:
     state, io, _ = reference(STYLEGAN1)
     network = StyleGAN1.from_state_dict(state)
     once, again = (network.synthesize(io["wplus"], noise="random") for _ in range(2))
-    assert worst(once, again) > 0
+    assert worst(once, again) > 1e-3
 
 
 def test_what_does_not_render_may_be_missing() -> None:
@@ -104,7 +104,7 @@ def test_what_does_not_render_may_be_missing() -> None:
     bare = {key: state[key] for key in StyleGAN1.from_state_dict(state).state_dict() if "blur" not in key}
     assert not {"synthesis.lod", "truncation.truncation", "synthesis.output0.bias"} & bare.keys()
     images = [StyleGAN1.from_state_dict(s).synthesize(io["wplus"]) for s in (state, bare)]
-    assert torch.equal(*images)
+    assert worst(*images) <= 1e-5 * float(images[0].abs().max())
 
 
 def test_a_network_that_is_still_growing_is_refused() -> None:

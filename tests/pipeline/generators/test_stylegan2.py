@@ -70,8 +70,8 @@ def test_half_precision_renders_nearly_the_same(dtype: torch.dtype) -> None:
 def test_random_noise_differs_from_call_to_call_and_none_does_not() -> None:
     generator, io, _ = parts(FILES[1])
     once, again = (generator.synthesize(io["wplus"], noise="random") for _ in range(2))
-    assert worst(once, again) > 0
-    assert torch.equal(*(generator.synthesize(io["wplus"], noise="none") for _ in range(2)))
+    assert worst(once, again) > 1e-3
+    assert worst(*(generator.synthesize(io["wplus"], noise="none") for _ in range(2))) <= 1e-5
 
 
 def test_a_conditional_generator_asks_for_labels() -> None:
@@ -100,7 +100,7 @@ def test_a_generator_loads_by_manifest_and_by_weights(tiny: Tiny) -> None:
     z = torch.randn(2, 12)
     by_manifest = load_generator(str(tiny.generator))
     by_weights = load_generator(str(tiny.generator.with_suffix(".safetensors")))
-    assert torch.equal(by_manifest.map(z), by_weights.map(z))
+    torch.testing.assert_close(by_manifest.map(z), by_weights.map(z))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ def test_distance_is_zero_to_itself_and_grows(tiny: Tiny) -> None:
     target = net.target(images)
     noise = torch.randn(images.shape, generator=rng)
     near, far = (net.distance(images + scale * noise, target) for scale in (0.05, 0.5))
-    assert torch.equal(net.distance(images, target), torch.zeros(4))
+    assert (net.distance(images, target) <= 1e-6 * far).all()
     assert (near > 0).all()
     assert (far > near).all()
 

@@ -142,4 +142,4 @@ def test_variants_alone_are_no_test_samples(tmp_path: Path) -> None:
 def test_a_grey_image_has_three_channels() -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.full((4, 4), 7, np.uint8)).save(buffer, format="PNG")
-    assert reading.decode(buffer.getvalue(), 0).tolist() == np.full((4, 4, 3), 7).tolist()
+    assert reading.decode(buffer.getvalue(), 0, "it").tolist() == np.full((4, 4, 3), 7).tolist()

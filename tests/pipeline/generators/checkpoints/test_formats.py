@@ -75,7 +75,7 @@ def test_rosinality_without_the_mean_gets_one(tmp_path: Path) -> None:
     found = [read_checkpoint(saved(tmp_path / f"{i}.pt", content)).state["mapping.w_avg"] for i in range(2)]
     network = family_class("stylegan2").from_state_dict(state)
     mean = network.map(torch.randn(4096, 64))[:, 0].mean(dim=0)
-    assert torch.equal(*found)
+    torch.testing.assert_close(*found)
     assert (found[0] - mean).norm() < 0.1 * mean.norm()
 
 
@@ -87,7 +87,7 @@ def test_a_tensorflow_stylegan1_renders_the_same(tmp_path: Path, protocol: int) 
     kept = {key for key in state if "blur" not in key and key != "truncation.truncation"}
     assert equal(checkpoint.state, {key: state[key] for key in kept})
     direct = images(Checkpoint("stylegan1", "", state), io)
-    assert torch.equal(images(checkpoint, io), direct)
+    assert (images(checkpoint, io) - direct).abs().max() <= 1e-5 * direct.abs().max()
     assert (direct - io["image_const"]).abs().max() <= 1e-4 * io["image_const"].abs().max()
 
 
@@ -223,5 +223,5 @@ def test_grey_networks_give_three_equal_channels(tmp_path: Path) -> None:
     checkpoint = read_checkpoint(tf_pickle(tmp_path / "x.pkl", variables, {"num_channels": 1}))
     network = family_class("progan").from_state_dict(checkpoint.state)
     image = network.synthesize(network.map(torch.randn(2, 4)))
-    assert torch.equal(image, image[:, :1].expand(-1, 3, -1, -1))
+    torch.testing.assert_close(image, image[:, :1].expand(-1, 3, -1, -1))
     assert image.std() > 0

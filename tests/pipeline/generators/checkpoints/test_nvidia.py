@@ -147,7 +147,7 @@ def test_settings_are_rendered(tmp_path: Path, name: str) -> None:
     for layer in range(network.num_layers):
         reached = network.activations(io["wplus"], layer)
         assert reached.features.shape[2:] == (network.layer_resolution(layer),) * 2
-        assert torch.equal(network.resume(reached, io["wplus"], layer), whole)
+        assert (network.resume(reached, io["wplus"], layer) - whole).abs().max() <= 1e-5 * whole.abs().max()
 
 
 @pytest.mark.parametrize(

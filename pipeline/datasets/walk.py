@@ -1,0 +1,198 @@
+"""One walk through a folder: the files that are taken, and why everything else is not."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.datasets.formats import ARCHIVES, OTHER_PICTURES
+
+Skipped = tuple[str, str]  # path relative to the root, reason
+
+HIDDEN = "hidden: its name or a folder's begins with a dot"
+SYSTEM = "left there by an operating system or a program"
+NOT_UTF8 = "its name is not valid UTF-8"
+NO_FILE = "neither a file nor a folder: a pipe, socket or device"
+DANGLING = "a link to something that is not there"
+READ_ELSEWHERE = "a folder that is read under another name"
+ABOVE = "a link to a folder that it lies in"
+UNREADABLE = "the folder cannot be read"
+NO_SUFFIX = "its name has no suffix"
+OTHER_SUFFIX = "its suffix is not one of an image"
+ARCHIVE = "an archive, which is not looked into"
+
+# What Windows, macOS, Synology, QNAP and mkfs leave behind, in lower case
+_SYSTEM_NAMES = """
+    thumbs.db ehthumbs.db ehthumbs_vista.db desktop.ini picasa.ini autorun.inf __macosx @eadir #recycle #snapshot
+    @recycle @recently-snapshot $recycle.bin recycler lost+found __pycache__
+"""
+SYSTEM_NAMES = frozenset(
+    (*_SYSTEM_NAMES.split(), "icon\r", "system volume information", "network trash folder", "temporary items")
+)
+IMAGE_REASONS: Mapping[str, str] = {
+    **{suffix: f"a kind of picture that is not read ({suffix})" for suffix in OTHER_PICTURES},
+    **dict.fromkeys(ARCHIVES, ARCHIVE),
+    "": NO_SUFFIX,
+}
+
+
+@dataclass
+class Listing:
+    """What lies below a folder; all paths are relative to it, with `/`, and sorted."""
+
+    taken: list[str] = field(default_factory=list)  # files with the suffixes that were asked for
+    skipped: list[Skipped] = field(default_factory=list)  # all other files, and folders that were not entered
+    folders: list[str] = field(default_factory=list)  # those that were entered, but for hidden ones
+    unreadable: list[str] = field(default_factory=list)  # folders that could not be, "" for the root
+
+
+def list_files(
+    root: Path,
+    suffixes: frozenset[str],
+    reasons: Mapping[str, str] = IMAGE_REASONS,
+    otherwise: str = OTHER_SUFFIX,
+) -> Listing:
+    """Walk through a folder, the target of each link to a folder once.
+
+    Linked files are taken. Folders that are hidden or a system's own are entered only to name what lies in them.
+
+    Args:
+        root: the folder; if it is not there, nothing is found.
+        suffixes: of the files to take, in lower case and with their dot.
+        reasons: why files of other suffixes are not taken, by suffix.
+        otherwise: why the rest of them are not.
+    """
+    walk = _Walk(os.path.realpath(root), suffixes, reasons, otherwise)
+    walk.enter("", str(root), walk.root, "")
+    walk.follow_links()
+    found = walk.found
+    for paths in (found.taken, found.folders, found.unreadable):
+        paths.sort()
+    found.skipped.sort()
+    return found
+
+
+def files_below(root: Path, suffixes: frozenset[str]) -> list[str]:
+    """Paths relative to `root` of the files with these suffixes, sorted."""
+    return list_files(root, suffixes).taken
+
+
+def entries_beside(root: Path, used: frozenset[str], reason: str) -> list[Skipped]:
+    """What lies in a folder beside the entries that are used, without looking into folders (`NAME/`)."""
+    found = []
+    for entry in os.scandir(root) if root.is_dir() else ():
+        if entry.name not in used:
+            own = HIDDEN if entry.name.startswith(".") else SYSTEM if is_system(entry.name) else reason
+            found.append((readable(entry.name) + ("/" if entry.is_dir() else ""), own))
+    return sorted(found)
+
+
+class _Walk:
+    """The state of one walk."""
+
+    def __init__(self, root: str, suffixes: frozenset[str], reasons: Mapping[str, str], otherwise: str):
+        self.root = root
+        self.suffixes, self.reasons, self.otherwise = suffixes, reasons, otherwise
+        self.found = Listing()
+        self.entered: set[str] = set()  # real paths
+        self.links: list[tuple[str, str]] = []  # path relative to the root and path of links to folders
+
+    def enter(self, prefix: str, path: str, real: str, reason: str) -> None:
+        """List a folder and what is below it. With a `reason`, nothing in it is taken."""
+        waiting = [(prefix, path, real, reason)]
+        while waiting:
+            prefix, path, real, reason = waiting.pop()
+            if not reason:
+                if real in self.entered:  # through a link, before
+                    self.skip(prefix.rstrip("/"), READ_ELSEWHERE)
+                    continue
+                self.entered.add(real)
+            try:
+                with os.scandir(path) as entries:
+                    for entry in entries:
+                        name = prefix + entry.name
+                        own = reason or reason_of_name(entry.name)
+                        if entry.is_symlink():
+                            self.take_link(name, entry, own)
+                        elif entry.is_dir(follow_symlinks=False):
+                            waiting.append((name + "/", entry.path, f"{real.rstrip('/')}/{entry.name}", own))
+                        elif entry.is_file(follow_symlinks=False):
+                            self.take_file(name, own)
+                        else:
+                            self.skip(name, own or NO_FILE)
+            except FileNotFoundError:
+                if prefix:
+                    self.skip(prefix.rstrip("/"), f"{UNREADABLE} (it has just gone)")
+                continue
+            except OSError as error:
+                self.skip(prefix.rstrip("/"), reason or f"{UNREADABLE} ({error.strerror})")
+                if not reason:
+                    self.found.unreadable.append(prefix.rstrip("/"))
+                continue
+            if prefix and not reason:
+                self.found.folders.append(prefix.rstrip("/"))
+
+    def take_file(self, name: str, reason: str) -> None:
+        """Take a file, or say why not."""
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million Path objects take seconds
+        if reason:
+            self.skip(name, reason)
+        elif suffix in self.suffixes:
+            self.found.taken.append(name)
+        else:
+            self.skip(name, self.reasons.get(suffix, self.otherwise))
+
+    def take_link(self, name: str, entry: "os.DirEntry[str]", reason: str) -> None:
+        """Take a link to a file, keep one to a folder for later, or say why neither."""
+        try:
+            if entry.is_dir():
+                if reason:
+                    self.skip(name, reason)
+                else:
+                    self.links.append((name, entry.path))
+            elif entry.is_file():
+                self.take_file(name, reason)
+            else:
+                self.skip(name, reason or (NO_FILE if Path(entry.path).exists() else DANGLING))
+        except OSError as error:
+            self.skip(name, reason or f"{DANGLING} ({error.strerror})")
+
+    def follow_links(self) -> None:
+        """Enter the targets of links to folders, once each, after all that lies in the folder itself."""
+        while self.links:
+            batch, self.links = sorted(self.links), []
+            for name, path in batch:
+                real = os.path.realpath(path)
+                lies_in = os.path.realpath(os.path.dirname(path))  # noqa: PTH120
+                if any(Path(folder).is_relative_to(real) for folder in (lies_in, self.root)):
+                    self.skip(name, ABOVE)
+                elif real in self.entered:
+                    self.skip(name, READ_ELSEWHERE)
+                else:
+                    self.enter(name + "/", path, real, "")
+
+    def skip(self, name: str, reason: str) -> None:
+        """Note what is not taken."""
+        self.found.skipped.append((readable(name), reason))
+
+
+def reason_of_name(name: str) -> str:
+    """Why a file or folder of this name is never taken; "" if it may be."""
+    if name.startswith("."):
+        return HIDDEN
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            return NOT_UTF8
+    return SYSTEM if is_system(name) else ""
+
+
+def is_system(name: str) -> bool:
+    """Whether an operating system or a program leaves files or folders of this name."""
+    return name.lower() in SYSTEM_NAMES
+
+
+def readable(path: str) -> str:
+    """A path as text that tables can hold: bytes that are not UTF-8 as \\xNN."""
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")

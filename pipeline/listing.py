@@ -1,0 +1,328 @@
+"""Lists a dataset's samples into a build, and takes in what has come, changed or gone since."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.belongings import forget, writing
+from pipeline.build import Build, changed_settings, now
+from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
+from pipeline.devices import cpu_count
+from pipeline.errors import BuildError, DatasetError, SampleError
+from pipeline.files import remove, user_path, write_bytes
+from pipeline.kept import is_kept
+from pipeline.samples import About, read_about, read_samples, write_samples
+
+GONE, RETRY = "gone", "retry"  # statuses of samples that are not there any more, or are to be tried again
+ABSENT = "not in the dataset any more"
+# What a manifest may say otherwise later: where the files are, and what is only told of them.
+MAY_CHANGE = ("root", "folder", "description", "licence", "homepage", "generator", "perceptual", "encoder")
+NAMED = 3  # samples that a sentence names
+LISTING = "listing"  # what the ledger calls what is written beside samples.parquet
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a dataset holds now: the table of its samples, what is said of them, and what is not taken."""
+
+    samples: pd.DataFrame
+    about: About
+    skipped: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Ids of the samples that differ from what a build knew of them."""
+
+    new: list[str]
+    changed: list[str]
+    relabelled: list[str]
+    gone: list[str]
+    back: list[str]
+    retried: list[str]
+
+    def sentence(self) -> str | None:
+        """What has happened since the last listing; None if nothing has."""
+        parts = [
+            f"{len(ids):,} {what} ({', '.join(ids[:NAMED])}{', …' if len(ids) > NAMED else ''})"
+            for what, ids in (
+                ("new", self.new),
+                ("changed, to be inverted again", self.changed),
+                ("with another label, split or attribute", self.relabelled),
+                ("gone from the dataset, so left out from now on", self.gone),
+                ("there again", self.back),
+                ("failed, to be tried again", self.retried),
+            )
+            if ids
+        ]
+        return f"samples since the last listing: {'; '.join(parts)}" if parts else None
+
+
+def create_build(
+    root: Path,
+    dataset: str,
+    *,
+    label: str | None = None,
+    fresh: bool = False,
+    rescan: bool = False,
+    retry_failed: bool = False,
+) -> Build:
+    """Open the build at `root`, or begin one for a dataset: list its samples, write build.toml and samples.parquet.
+
+    Args:
+        fresh: list the samples anew, from row 0; what was inverted does not belong to them any more.
+        rescan: take in what has come, changed or gone since, where the build is there already.
+        retry_failed: also try every failed sample again.
+
+    Raises:
+        BuildError: the build there was made from another dataset or other manifest keys.
+        DatasetError: the dataset's files are missing.
+    """
+    manifest, reader = load_dataset(dataset, label)
+    build = Build(user_path(root))
+    content = manifest.model_dump(mode="json", exclude_none=True)
+    if not is_kept(build.info_path) or not is_kept(build.samples_path) or fresh:
+        begin(build, content, reader, fresh)
+        return Build(build.root)
+    refuse_other_dataset(build, content)
+    if rescan:
+        take_in(build, content, reader, retry_failed)
+    return Build(build.root)
+
+
+def rescan_build(build: Build, retry_failed: bool) -> Build:
+    """Take in what has changed in the dataset that a build was begun with."""
+    content = build.info()["dataset"]
+    take_in(build, content, parse_dataset(content, build.info_path)[1], retry_failed)
+    return Build(build.root)
+
+
+def refuse_other_dataset(build: Build, content: dict[str, Any]) -> None:
+    """Raise BuildError, naming what differs, if a build was made from another dataset."""
+    old, new = (
+        {key: value for key, value in each.items() if key not in MAY_CHANGE}
+        for each in (build.info()["dataset"], content)
+    )
+    if changed := changed_settings(old, new):
+        raise BuildError(
+            f"{build.root} was made from another dataset ({'; '.join(changed)}): "
+            f"name another --build, or use --fresh to start over"
+        )
+
+
+def begin(build: Build, content: dict[str, Any], reader: DatasetReader, fresh: bool) -> None:
+    """Write a build's table and declare its dataset; what other stages declared stays."""
+    found = list_dataset(reader)
+    samples = found.samples.assign(
+        sha256="", stamp=stamps(reader, found.samples["source"]), status="pending", error=""
+    )
+    with build.lock():
+        stages = build.info().get("stages", {}) if is_kept(build.info_path) else {}
+        if fresh:
+            remove(build.ledger_path("invert"))  # its records are of other rows
+        write_samples(build.samples_path, samples, found.about)
+        write_skipped(build, found.skipped)
+        info = {"onmanifold": version("onmanifold"), "created": now(), "dataset": content}
+        build.write_info(info | ({"stages": stages} if stages else {}))
+
+
+def list_dataset(reader: DatasetReader) -> Listing:
+    """List a dataset. Raises DatasetError."""
+    table = reader.scan()
+    attributes, table.attrs = table.attrs, {}
+    about = About(tuple(reader.classes), attributes.get("label_values", {}), tuple(attributes.get("notes", ())))
+    return Listing(table, about, tuple(attributes.get("skipped", ())))
+
+
+def take_in(build: Build, content: dict[str, Any], reader: DatasetReader, retry_failed: bool) -> None:
+    """Bring a build's table up to what its dataset holds now. Rows stay where they are; new ones come last.
+
+    Raises:
+        DatasetError: the dataset cannot be listed, or holds none of the build's samples.
+    """
+    with build.lock():
+        found = list_dataset(reader)
+        old = read_samples(build.samples_path)
+        old_about = about_of(build, content)
+        samples, about, changes = merged(old, old_about, found, reader, retry_failed)
+        sentence = changes.sentence()
+        about = About(about.classes, about.label_values, (*found.about.notes, *([sentence] if sentence else [])))
+        write_samples(build.samples_path, samples, about)
+        write_skipped(build, found.skipped)
+        info = build.info()
+        if info["dataset"] != content:
+            build.write_info(info | {"dataset": content})
+
+
+def about_of(build: Build, content: dict[str, Any]) -> About:
+    """What a table says of its samples; nothing, if an earlier version wrote it."""
+    try:
+        return read_about(build.samples_path)
+    except BuildError:
+        return About(tuple(content.get("classes", ())))
+
+
+def merged(
+    old: pd.DataFrame, old_about: About, found: Listing, reader: DatasetReader, retry_failed: bool
+) -> tuple[pd.DataFrame, About, Changes]:
+    """The old rows with what is now known of them, then the new ones."""
+    new = found.samples.assign(stamp=stamps(reader, found.samples["source"]))
+    place = matched(old, new, reader)
+    there, missing = np.flatnonzero(place >= 0), np.flatnonzero(place < 0)
+    if len(there) == 0 and len(old):
+        raise DatasetError(
+            f"the dataset holds none of the {len(old):,} samples of this build: is its disk mounted, and is 'root' "
+            f"right? Nothing was changed; --fresh begins with the samples that are there now"
+        )
+    about = joined(old_about, found.about)
+    new["label"] = renumbered(new["label"], found.about.classes, about.classes)
+    ours = {name: old[name].iloc[there].to_numpy() for name in ("id", "sha256", "status", "error")}
+    current = new.iloc[place[there]].set_axis(there).assign(**ours)
+    lost = old.iloc[missing][[name for name in current.columns if name in old.columns]]
+    kept = pd.concat([current, lost]).sort_index() if len(lost) else current
+    changed, retried = look_again(kept, old, there, reader, retry_failed)
+    was_gone = (old["status"] == GONE).to_numpy()
+    back = [int(row) for row in there if was_gone[row] and row not in changed]
+    just_gone = [int(row) for row in missing if not was_gone[row]]
+    mark(kept, back, RETRY, "")
+    mark(kept, just_gone, GONE, ABSENT)
+    told = [name for name in new.columns if name not in ("id", "source", "stamp") and name in old.columns]
+    before, after = (frame.iloc[there][told].astype("str").to_numpy() for frame in (old, kept))
+    relabelled = there[(before != after).any(axis=1)] if old_about.classes else there[:0]
+    added = new.iloc[np.setdiff1d(np.arange(len(new)), place[there])].assign(sha256="", status="pending", error="")
+    added["id"] = unused(added["id"], set(kept["id"]))
+    added = added[in_order(added.columns)]
+    kept = kept[added.columns]
+    ids = kept["id"].to_numpy()
+    changes = Changes(
+        new=added["id"].tolist(),
+        changed=ids[changed].tolist(),
+        relabelled=ids[relabelled].tolist(),
+        gone=ids[just_gone].tolist(),
+        back=ids[back].tolist(),
+        retried=ids[retried].tolist(),
+    )
+    return pd.concat([kept, added], ignore_index=True) if len(added) else kept, about, changes
+
+
+def in_order(columns: Iterable[str]) -> list[str]:
+    """The columns of a table as they are when it is begun: what the dataset says, then what the build knows."""
+    known = ("sha256", "stamp", "status", "error")
+    return [*(name for name in columns if name not in known), *known]
+
+
+def mark(kept: pd.DataFrame, rows: list[int], status: str, error: str) -> None:
+    """Give rows a status."""
+    kept.loc[rows, "status"], kept.loc[rows, "error"] = status, error
+
+
+def matched(old: pd.DataFrame, new: pd.DataFrame, reader: DatasetReader) -> NDArray[np.intp]:
+    """For each old row the new row of the same sample, or -1: by key, and where that fails by id."""
+    keys = (pd.Index([reader.key(source) for source in frame["source"]]) for frame in (old, new))
+    by_key, of_new = keys
+    if not of_new.is_unique or not by_key.is_unique:
+        by_key, of_new = pd.Index(old["id"]), pd.Index(new["id"])
+    place = of_new.get_indexer(by_key)
+    rest = np.flatnonzero(place < 0)
+    free = np.setdiff1d(np.arange(len(new)), place)
+    if len(rest) and len(free):
+        by_id = pd.Index(new["id"].iloc[free]).get_indexer(pd.Index(old["id"].iloc[rest]))
+        place[rest[by_id >= 0]] = free[by_id[by_id >= 0]]
+    return place
+
+
+def look_again(
+    kept: pd.DataFrame, old: pd.DataFrame, there: NDArray[np.intp], reader: DatasetReader, retry_failed: bool
+) -> tuple[list[int], list[int]]:
+    """Find the rows whose file has changed, and the failed ones that are worth another try; mark both in `kept`.
+
+    Where a file's stamp is another, its bytes decide.
+    """
+    stamp = old["stamp"].to_numpy() if "stamp" in old else np.full(len(old), "", object)
+    touched = there[kept["stamp"].iloc[there].to_numpy() != stamp[there]]
+    failed = np.flatnonzero(old["status"] == "failed")
+    retried = np.intersect1d(failed, there if retry_failed else touched)
+    known = [row for row in touched if old["sha256"].iloc[row]]
+    changed: list[int] = []
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        digests = pool.map(lambda source: digest_or_error(reader, source), kept["source"].iloc[known])
+        for row, found in zip(known, digests, strict=True):
+            if isinstance(found, SampleError):  # looked at again next time
+                kept.loc[row, "stamp"] = stamp[row]
+            elif found != old["sha256"].iloc[row]:
+                kept.loc[row, "sha256"] = found
+                changed.append(int(row))
+    mark(kept, changed, "pending", "")
+    mark(kept, retried.tolist(), RETRY, "")
+    return changed, [int(row) for row in retried if row not in changed]
+
+
+def digest_or_error(reader: DatasetReader, source: str) -> str | SampleError:
+    """The digest of a sample, or why it cannot be read."""
+    try:
+        return reader.digest(source)
+    except SampleError as error:
+        return error
+
+
+def stamps(reader: DatasetReader, sources: Iterable[str]) -> list[str]:
+    """The stamps of samples; "" where there is no file, or it cannot be read."""
+    found = []
+    for source in sources:
+        try:
+            found.append(reader.stamp(source))
+        except SampleError:
+            found.append("")
+    return found
+
+
+def joined(old: About, new: About) -> About:
+    """Classes keep their numbers: those that are new come last."""
+    values = {name: {**old.label_values.get(name, {}), **given} for name, given in new.label_values.items()}
+    return About(tuple(dict.fromkeys((*old.classes, *new.classes))), values, new.notes)
+
+
+def renumbered(labels: "pd.Series[int]", theirs: tuple[str, ...], ours: tuple[str, ...]) -> "pd.Series[int]":
+    """Labels by our list of classes instead of theirs."""
+    number = {name: i for i, name in enumerate(ours)}
+    return labels.map({i: number[name] for i, name in enumerate(theirs)}).astype("int64")
+
+
+def unused(ids: "pd.Series[str]", used: set[str]) -> list[str]:
+    """Ids that no other sample has: those given, with a number behind where one is taken."""
+    found = []
+    for each in ids:
+        name, number = each, 2
+        while name in used:
+            name, number = f"{each}_{number}", number + 1
+        used.add(name)
+        found.append(name)
+    return found
+
+
+def write_skipped(build: Build, skipped: Iterable[tuple[str, str]]) -> None:
+    """Write skipped.csv, a row for everything in the dataset's folder that is not a sample and why; or none."""
+    table = pd.DataFrame(list(skipped), columns=["path", "reason"])
+    path = build.root / "skipped.csv"
+    if table.empty:
+        forget(build, LISTING)
+        return
+    with writing(build, LISTING, [path]):
+        write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape"))
+
+
+def skipped_notes(build: Build) -> list[str]:
+    """One sentence that counts what was not taken, by reason; none if all was."""
+    path = build.root / "skipped.csv"
+    if not path.is_file():
+        return []
+    reasons = pd.read_csv(path, usecols=["reason"], encoding_errors="surrogateescape")["reason"].value_counts()
+    parts = "; ".join(f"{count:,}: {reason}" for reason, count in reasons.items())
+    return [f"not taken from the dataset's folder: {int(reasons.sum()):,} ({parts}); {path} lists them"]

@@ -1,0 +1,180 @@
+"""A walk through a folder counts every file: those that are taken, and the others with a reason."""
+
+import os
+import socket
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from pipeline.datasets import walk
+from pipeline.datasets.formats import ARCHIVES, FORMATS, IMAGE_SUFFIXES, OTHER_PICTURES
+from pipeline.datasets.walk import entries_beside, list_files
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def walked(root: Path) -> walk.Listing:
+    return list_files(root, IMAGE_SUFFIXES)
+
+
+def test_the_suffixes_are_those_of_the_formats_in_pillow() -> None:
+    Image.init()
+    for kind, suffixes in FORMATS.items():
+        for suffix in suffixes:
+            assert Image.EXTENSION[suffix] == {".mpo": "MPO"}.get(suffix, kind)
+    assert not IMAGE_SUFFIXES & (OTHER_PICTURES | ARCHIVES)
+    assert {".eps", ".ps", ".pdf", ".wmf", ".svg"} <= OTHER_PICTURES
+
+
+def test_every_file_is_taken_or_named(tmp_path: Path) -> None:
+    taken = [f"cat/{i}{suffix}" for i, suffix in enumerate(sorted(IMAGE_SUFFIXES))] + [
+        "cat/a.JPG",
+        "cat/deep/b.Tiff",
+    ]
+    touch(tmp_path, *taken)
+    others = {
+        "cat/._a.jpg": walk.HIDDEN,
+        "cat/.DS_Store": walk.HIDDEN,
+        ".git/objects/a.png": walk.HIDDEN,
+        "cat/.ipynb_checkpoints/a-checkpoint.jpg": walk.HIDDEN,
+        "cat/Thumbs.db": walk.SYSTEM,
+        "cat/DESKTOP.INI": walk.SYSTEM,
+        "__MACOSX/cat/a.jpg": walk.SYSTEM,
+        "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg": walk.SYSTEM,
+        "lost+found/#123.jpg": walk.SYSTEM,
+        "$RECYCLE.BIN/a.jpg": walk.SYSTEM,
+        "System Volume Information/x.png": walk.SYSTEM,
+        "cat/a.HEIC": "a kind of picture that is not read (.heic)",
+        "cat/a.eps": "a kind of picture that is not read (.eps)",
+        "cats.zip": walk.ARCHIVE,
+        "cats.tar.gz": walk.ARCHIVE,
+        "cat/noname": walk.NO_SUFFIX,
+        "cat/readme.txt": walk.OTHER_SUFFIX,
+        "cat/a.jpg.bak": walk.OTHER_SUFFIX,
+    }
+    touch(tmp_path, *others)
+    found = walked(tmp_path)
+    assert found.taken == sorted(taken)
+    assert dict(found.skipped) == others
+    assert len(found.taken) + len(found.skipped) == sum(len(files) for _, _, files in os.walk(tmp_path))
+    assert found.folders == ["cat", "cat/deep"]
+
+
+def test_names_that_are_not_utf8_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "été/ü.png")
+    for name in (b"caf\xe9/a.png", b"ok/caf\xe9.png"):
+        path = os.fsencode(tmp_path) + b"/" + name
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - bytes
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY))
+    found = walked(tmp_path)
+    assert found.taken == ["été/ü.png"]
+    assert found.skipped == [("caf\\xe9/a.png", walk.NOT_UTF8), ("ok/caf\\xe9.png", walk.NOT_UTF8)]
+    assert found.folders == ["ok", "été"]
+
+
+def test_links_are_followed_once(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    touch(root, "b/a.png")
+    touch(tmp_path, "outside/x.png", "outside/deep/y.png", "single.png", "text.txt")
+    links = {
+        "a": root / "b",  # comes before the folder itself in the alphabet
+        "c": tmp_path / "outside",
+        "d": tmp_path / "outside" / "deep",
+        "b/loop": root,
+        "b/up": tmp_path,
+        "b/single.png": tmp_path / "single.png",
+        "b/text.txt": tmp_path / "text.txt",
+        "b/gone.png": tmp_path / "gone.png",
+        "b/itself.png": root / "b" / "itself.png",
+        ".hidden": tmp_path / "outside",
+    }
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    found = walked(root)
+    assert found.taken == ["b/a.png", "b/single.png", "c/deep/y.png", "c/x.png"]
+    assert dict(found.skipped) == {
+        ".hidden": walk.HIDDEN,
+        "a": walk.READ_ELSEWHERE,
+        "b/gone.png": walk.DANGLING,
+        "b/itself.png": f"{walk.DANGLING} (Too many levels of symbolic links)",
+        "b/loop": walk.ABOVE,
+        "b/text.txt": walk.OTHER_SUFFIX,
+        "b/up": walk.ABOVE,
+        "d": walk.READ_ELSEWHERE,
+    }
+
+
+def test_a_folder_may_be_read_first_through_a_link_to_its_inside(tmp_path: Path) -> None:
+    touch(tmp_path, "all/cat/x.png", "all/y.png")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "a").symlink_to(tmp_path / "all" / "cat")
+    (tmp_path / "root" / "b").symlink_to(tmp_path / "all")
+    found = walked(tmp_path / "root")
+    assert found.taken == ["a/x.png", "b/y.png"]
+    assert found.skipped == [("b/cat", walk.READ_ELSEWHERE)]
+
+
+def test_pipes_and_sockets_are_never_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "cat/a.png")
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
+    (tmp_path / "cat" / "link.png").symlink_to(tmp_path / "cat" / "pipe.png")
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("cat/socket.png")
+        found = walked(tmp_path)
+    assert found.taken == ["cat/a.png"]
+    assert Counter(reason for _, reason in found.skipped) == {walk.NO_FILE: 3}
+
+
+def test_a_folder_too_deep_to_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "cat/a.png")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(20):
+        Path("n" * 250).mkdir()
+        monkeypatch.chdir("n" * 250)
+    Path("lost.png").touch()
+    found = walked(tmp_path)
+    assert found.taken == ["cat/a.png"]
+    assert [(path.strip("n/"), reason) for path, reason in found.skipped] == [
+        ("", f"{walk.UNREADABLE} (File name too long)")
+    ]
+    assert found.unreadable == [found.skipped[0][0]]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/deep/a.png", "lost+found/x.png")
+    for name in ("cat/deep", "lost+found"):
+        (tmp_path / name).chmod(0)
+    try:
+        found = walked(tmp_path)
+    finally:
+        for name in ("cat/deep", "lost+found"):
+            (tmp_path / name).chmod(0o700)
+    assert found.skipped == [
+        ("cat/deep", f"{walk.UNREADABLE} (Permission denied)"),
+        ("lost+found", walk.SYSTEM),
+    ]
+    assert found.unreadable == ["cat/deep"]
+
+
+def test_what_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert walked(tmp_path / "none") == walk.Listing()
+    touch(tmp_path, "file")
+    assert walked(tmp_path / "file").taken == []
+
+
+def test_what_lies_beside_is_not_entered(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/a.png", "dog/b.png", ".x", "__MACOSX/y", "note.txt")
+    assert entries_beside(tmp_path, frozenset({"cat"}), "not a cat") == [
+        (".x", walk.HIDDEN),
+        ("__MACOSX/", walk.SYSTEM),
+        ("dog/", "not a cat"),
+        ("note.txt", "not a cat"),
+    ]

@@ -1,0 +1,271 @@
+"""What was inverted is what later stages use, whatever becomes of the dataset; the next `invert` takes it in."""
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pipeline.build import open_build
+from pipeline.store import read_rows
+from tests.conftest import Finished, Tiny, run_pipeline, write_manifest
+
+RED, BLUE, GREEN = (220, 30, 30), (30, 30, 220), (30, 200, 30)
+COLOURS = {"cat": RED, "dog": BLUE}
+
+
+def paint(path: Path, colour: tuple[int, int, int], shade: int = 0) -> Path:
+    """A picture of one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32), tuple(max(0, part - shade) for part in colour)).save(path)
+    return path
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Manifest of six red cats and six blue dogs."""
+    for name, colour in COLOURS.items():
+        for number in range(6):
+            paint(tmp_path / "pets" / name / f"{number}.png", colour, 4 * number)
+    return write_manifest(tmp_path / "pets.toml", name="pets", format="folder", resolution=32, root="pets")
+
+
+@pytest.fixture
+def invert(tiny: Tiny, pets: Path) -> Callable[..., Finished]:
+    """Inverts the pets in chunks of four."""
+
+    def run(*extra: str) -> Finished:
+        return run_pipeline(
+            "invert", "--dataset", pets, "--build", pets.parent / "b", *tiny.networks, "--steps", "2",
+            "--chunk-size", "4", "--workers", "0", "--json", *extra,
+        )  # fmt: skip
+
+    return run
+
+
+def shard(build: Path, *extra: str) -> Finished:
+    return run_pipeline(
+        "shard", "--build", build, "--variants", "none", "--format", "parquet", "--workers", "0", "--json", *extra
+    )
+
+
+def packed(build: Path, name: str = "original") -> pd.DataFrame:
+    """Everything in a shard set, with the mean colour of each image."""
+    files = sorted((build / "shards" / name / "parquet").glob("*.parquet"))
+    names = json.loads(pq.read_schema(files[0]).metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+    table = pd.concat([pd.read_parquet(file) for file in files])
+    pixels = [np.asarray(Image.open(io.BytesIO(image["bytes"]))) for image in table["image"]]
+    table["class"] = [names[label] for label in table["label"]]
+    return table.assign(colour=[tuple(int(part) for part in each[0, 0]) for each in pixels]).set_index("id")
+
+
+def test_a_class_folder_made_later_shifts_no_label(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    assert invert().code == 0
+    (pets.parent / "pets" / "ant").mkdir()
+    (pets.parent / "pets" / "catfish").mkdir()
+    assert shard(build).code == 0
+    found = packed(build)
+    assert len(found) == 12
+    for sample, row in found.iterrows():
+        assert row["class"] == str(sample).split("-")[1]
+        assert row["colour"][0 if row["class"] == "cat" else 2] > 150
+    assert invert().code == 0
+    assert open_build(build).classes[:2] == ("cat", "dog")
+
+
+def test_a_changed_source_is_refused_and_then_inverted_alone(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert()
+    before = read_rows(build / "latents.zarr", ["w"], 0, 12)["w"]
+    for number in (1, 2):
+        paint(pets.parent / "pets" / "cat" / f"{number}.png", GREEN)
+    refused = shard(build)
+    assert refused.code == 2
+    assert "2 source images (train-cat-1, train-cat-2) changed since they were inverted" in refused.err
+    assert "pipeline invert --build" in refused.err
+    assert not (build / "shards" / "original" / "manifest.json").exists()
+    again = invert()
+    assert again.json["computed"] == 2
+    assert "2 changed, to be inverted again (train-cat-1, train-cat-2)" in again.err
+    after = read_rows(build / "latents.zarr", ["w"], 0, 12)["w"]
+    assert np.flatnonzero((before != after).any(axis=(1, 2))).tolist() == [1, 2]
+    assert shard(build).code == 0
+    assert packed(build).loc["train-cat-1", "colour"] == GREEN
+    assert invert().json["computed"] == 0
+    assert run_pipeline("verify", "--build", build).code == 0
+
+
+def test_the_same_bytes_at_another_time_are_the_same_source(invert: Callable[..., Finished], pets: Path) -> None:
+    invert()
+    os.utime(pets.parent / "pets" / "cat" / "1.png", (1, 1))
+    assert shard(pets.parent / "b").code == 0
+    assert invert().json["computed"] == 0
+
+
+def test_a_change_that_keeps_size_and_time_is_seen(invert: Callable[..., Finished], pets: Path) -> None:
+    path = pets.parent / "pets" / "cat" / "1.png"
+    invert()
+    times, data = path.stat(), path.read_bytes()
+    path.write_bytes(data[:-20] + bytes(8) + data[-12:])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "changed since it was inverted" in shard(pets.parent / "b").err
+
+
+def test_a_source_that_is_gone_is_left_out_by_name(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert()
+    (pets.parent / "pets" / "dog" / "3.png").unlink()
+    done = shard(build)
+    assert done.code == 0, done.err
+    assert "1 source image (train-dog-3) cannot be read any more" in done.err
+    assert sorted(set(open_build(build).samples("id")["id"]) - set(packed(build).index)) == ["train-dog-3"]
+    again = invert()
+    assert again.json["computed"] == 0
+    assert "1 gone from the dataset, so left out from now on (train-dog-3)" in again.err
+    assert open_build(build).samples("status")["status"].tolist() == ["ok"] * 9 + ["gone"] + ["ok"] * 2
+    paint(pets.parent / "pets" / "dog" / "3.png", BLUE, 12)
+    back = invert()
+    assert back.json["computed"] == 0
+    assert "1 there again (train-dog-3)" in back.err
+    assert shard(build).code == 0
+    assert len(packed(build)) == 12
+
+
+def test_stored_originals_need_no_source(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert("--store-images")
+    paint(pets.parent / "pets" / "cat" / "1.png", GREEN)
+    (pets.parent / "pets" / "dog" / "3.png").unlink()
+    assert shard(build).code == 0
+    found = packed(build)
+    assert len(found) == 12
+    assert found.loc["train-cat-1", "colour"] == (216, 26, 26)
+
+
+def test_a_dataset_that_is_away_changes_nothing(invert: Callable[..., Finished], pets: Path) -> None:
+    build, folder = pets.parent / "b", pets.parent / "pets"
+    invert()
+    folder.rename(pets.parent / "elsewhere")
+    assert "none of the 12 source images can be read" in shard(build).err
+    assert invert().code == 2
+    for name in ("bird", "fish"):
+        paint(folder / name / "1.png", GREEN)
+    assert "holds none of the 12 samples of this build" in invert().err
+    assert set(open_build(build).samples("status")["status"]) == {"ok"}
+
+
+def test_another_root_of_the_same_data_goes_on(invert: Callable[..., Finished], pets: Path) -> None:
+    invert()
+    (pets.parent / "pets").rename(pets.parent / "moved")
+    write_manifest(pets, name="pets", format="folder", resolution=32, root="moved")
+    assert invert().json["computed"] == 0
+    assert shard(pets.parent / "b").code == 0
+    assert open_build(pets.parent / "b").info()["dataset"]["root"].endswith("moved")
+
+
+def test_new_samples_come_last_and_keep_the_numbers_of_classes(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert()
+    before = read_rows(build / "latents.zarr", ["w"], 0, 12)["w"]
+    paint(pets.parent / "pets" / "ant" / "0.png", GREEN)
+    paint(pets.parent / "pets" / "cat" / "00.png", RED)
+    again = invert()
+    assert again.json["computed"] == 2
+    assert "2 new (train-ant-0, train-cat-00)" in again.err
+    samples = open_build(build).samples()
+    assert open_build(build).classes == ("cat", "dog", "ant")
+    assert samples["id"].tolist()[:2] == ["train-cat-0", "train-cat-1"]
+    assert samples["id"].tolist()[12:] == ["train-ant-0", "train-cat-00"]
+    assert samples["label"].tolist() == [0] * 6 + [1] * 6 + [2, 0]
+    np.testing.assert_array_equal(read_rows(build / "latents.zarr", ["w"], 0, 14)["w"][:12], before)
+    assert np.isfinite(read_rows(build / "latents.zarr", ["w"], 12, 14)["w"]).all()
+    assert read_rows(build / "latents.zarr", ["label"], 0, 14)["label"].tolist() == samples["label"].tolist()
+    assert shard(build).code == 0
+    assert packed(build).loc["train-ant-0", ["class", "colour"]].tolist() == ["ant", GREEN]
+
+
+def test_what_could_not_be_read_is_tried_again(invert: Callable[..., Finished], pets: Path) -> None:
+    build, path = pets.parent / "b", pets.parent / "pets" / "cat" / "2.png"
+    data = path.read_bytes()
+    path.unlink()
+    path.symlink_to(pets.parent / "away.png")
+    invert()
+    (pets.parent / "away.png").write_bytes(data)
+    again = invert()
+    assert again.code == 0
+    assert set(open_build(build).samples("status")["status"]) == {"ok"}
+    assert invert().json["computed"] == 0
+
+
+def test_failed_samples_are_tried_again_when_asked(invert: Callable[..., Finished], pets: Path) -> None:
+    paint(pets.parent / "pets" / "cat" / "2.png", RED).write_bytes(b"no picture")
+    assert invert().json["failed"] == 1
+    assert invert().json["computed"] == 0
+    asked = invert("--retry-failed")
+    assert (asked.json["computed"], asked.json["failed"]) == (1, 1)
+    paint(pets.parent / "pets" / "cat" / "2.png", RED)
+    mended = invert()
+    assert (mended.json["computed"], mended.json["failed"]) == (1, 0)
+
+
+def test_fresh_forgets_no_other_stage(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert()
+    assert (
+        run_pipeline("augment", "--build", build, "--mode", "randmix", "--variants", "1", "--workers", "0").code
+        == 0
+    )
+    assert shard(build).code == 0
+    stages = set(open_build(build).info()["stages"])
+    assert invert("--fresh").json["computed"] == 12
+    assert set(open_build(build).info()["stages"]) == stages
+    assert invert("--generator", "no-such-thing", "--fresh").code == 2
+    assert set(open_build(build).samples("status")["status"]) == {"ok"}
+    assert invert().json["computed"] == 0
+
+
+def write_tar(path: Path, samples: dict[str, tuple[tuple[int, int, int], dict[str, object]]]) -> None:
+    """A tar of pictures with annotations."""
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, (colour, facts) in samples.items():
+            image = io.BytesIO()
+            Image.new("RGB", (32, 32), colour).save(image, "PNG")
+            for suffix, data in (("png", image.getvalue()), ("json", json.dumps(facts).encode())):
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
+def test_labels_of_an_attribute_are_those_of_the_samples(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "tars").mkdir()
+    facts = {"red": (RED, {"kind": "cat", "mood": "sour"}), "blue": (BLUE, {"kind": "dog", "mood": "merry"})}
+    write_tar(tmp_path / "tars" / "train-1.tar", facts)
+    dataset = write_manifest(
+        tmp_path / "d.toml", name="d", format="webdataset", resolution=32, root="tars", label="kind"
+    )
+    build = tmp_path / "b"
+    invert = ["invert", "--dataset", dataset, "--build", build, *tiny.networks, "--steps", "1", "--workers", "0"]
+    assert run_pipeline(*invert).code == 0
+    write_tar(tmp_path / "tars" / "train-0.tar", {"green": (GREEN, {"kind": "ant", "mood": "odd"})})
+    assert shard(build, "--label", "mood", "--name", "moods").code == 0
+    found = packed(build, "moods")
+    assert {str(row["colour"]): row["class"] for _, row in found.iterrows()} == {
+        str(RED): "sour", str(BLUE): "merry",
+    }  # fmt: skip
+    write_tar(tmp_path / "tars" / "train-1.tar", {"first": (GREEN, {"kind": "ant", "mood": "odd"}), **facts})
+    moved = shard(build)
+    assert moved.code == 2
+    assert "changed" in moved.err
+    assert run_pipeline(*invert).code == 0
+    assert shard(build).code == 0
+    assert {str(row["colour"]): row["class"] for _, row in packed(build).iterrows()} == {
+        str(RED): "cat", str(BLUE): "dog", str(GREEN): "ant",
+    }  # fmt: skip
