@@ -40,7 +40,9 @@ def encode_labels(values: pd.Series, declared: tuple[str, ...], attribute: str, 
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.dtype.categories.dtype)
     if values.isna().any():
-        raise DatasetError(f"{where} is missing in {int(values.isna().sum())} samples; choose another with 'label'")
+        raise DatasetError(
+            f"{where} is missing in {int(values.isna().sum())} samples; choose another with 'label', or remove them"
+        )
     if len(set(declared)) != len(declared):
         raise DatasetError(f"{where}: two of the declared classes have the same name; correct 'classes'")
     if pd.api.types.is_bool_dtype(values):
@@ -62,8 +64,8 @@ def encode_labels(values: pd.Series, declared: tuple[str, ...], attribute: str, 
                 f"numbered from 0: leave unlabelled samples out, or correct 'classes' in the manifest"
             )
         return values.to_numpy(np.int64), classes
-    found = values.unique()
-    if not pd.api.types.is_string_dtype(values) or not all(isinstance(value, str) for value in found):
+    found: list[Any] = list(values.unique()) if pd.api.types.is_string_dtype(values) else [None]
+    if not all(isinstance(value, str) for value in found):
         raise DatasetError(f"{where} is neither a number nor a name; choose another with 'label'")
     if not declared and len(found) > MOST_CLASSES:
         raise DatasetError(f"{where} has {len(found)} values, too many to be classes; choose another with 'label'")
