@@ -1,108 +1,69 @@
 """CelebA, aligned and cropped (Liu et al., 2015): 202,599 faces of 178x218, forty attributes, identities."""
 
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import pandas as pd
-from pydantic import Field, field_validator
-
-from pipeline.datasets.celeb_tables import (
-    IDENTITY,
-    SPLITS,
-    absent_images,
-    attribute_name,
-    identity_classes,
-    labels_of,
-    read_attributes,
-    read_pairs,
-)
-from pipeline.datasets.files import ImageManifest, ImageReader, first_there, with_notes
-from pipeline.datasets.labels import binary_classes
+from pipeline.datasets.celeb_faces import FacesManifest, FacesReader, find_below
+from pipeline.datasets.celeb_tables import IDENTITY, SPLITS, Table, read_attributes, read_pairs
 from pipeline.errors import DatasetError
 
-IMAGES = ("img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_align_celeba")
+IMAGES = ("img_align_celeba", "img_align_celeba_png")
+ATTRIBUTE_FILE, SPLIT_FILE, IDENTITY_FILE = "list_attr_celeba", "list_eval_partition", "identity_CelebA"
 
 
-class CelebAManifest(ImageManifest):
+class CelebAManifest(FacesManifest):
     """Manifest of CelebA."""
 
     format: Literal["celeba"]
-    label: str = Field(default="Smiling", description="the attribute that is the label, or `identity`")
-
-    @field_validator("label")
-    @classmethod
-    def check_label(cls, label: str) -> str:  # type: ignore[override]
-        """One of the forty attributes, or `identity`."""
-        return attribute_name(label)
 
 
-class CelebA(ImageReader):
+class CelebA(FacesReader):
     """Reader of CelebA as published, and as Kaggle carries it."""
 
     manifest_model = CelebAManifest
     manifest: CelebAManifest
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """`not Smiling`, `Smiling`; or the identities that occur."""
-        if self.manifest.classes:
-            return self.manifest.classes
-        if self.manifest.label == IDENTITY:
-            return identity_classes(self._table[IDENTITY])
-        return binary_classes(self.manifest.label)
-
     def images(self) -> Path | None:
-        """The folder of the images."""
-        return first_there(self.root, IMAGES)
+        """The folder of the images; Kaggle's lies in one of the same name."""
+        found = find_below(self.root, ("", "Img"), IMAGES)
+        return found / found.name if found is not None and (found / found.name).is_dir() else found
 
     def table_path(self, name: str) -> Path | None:
         """A table beside the images, or where the official download keeps it."""
-        return first_there(
-            self.root, tuple(f"{d}{name}.{e}" for d in ("", "Anno/", "Eval/") for e in ("txt", "csv"))
-        )
+        return find_below(self.root, ("", "Anno", "Eval"), (f"{name}.{suffix}" for suffix in ("txt", "csv", "tsv")))
+
+    def tables(self) -> list[Path]:
+        """Attributes, splits and, where they are there, identities."""
+        paths = map(self.table_path, (ATTRIBUTE_FILE, SPLIT_FILE, IDENTITY_FILE))
+        return [path for path in paths if path is not None]
 
     def lacking(self) -> list[str]:
         """The images, and the two or three tables that are needed."""
-        tables = ["list_attr_celeba", "list_eval_partition"]
-        tables += ["identity_CelebA"] if self.manifest.label == IDENTITY else []
-        images = [] if self.images() else ["img_align_celeba/"]
+        tables = [ATTRIBUTE_FILE, SPLIT_FILE]
+        tables += [IDENTITY_FILE] if self.manifest.label == IDENTITY else []
+        images = [] if self.images() else [f"{IMAGES[0]}/"]
         return images + [f"{name}.txt" for name in tables if self.table_path(name) is None]
 
-    @cached_property
-    def _table(self) -> pd.DataFrame:
-        """Attributes, split and, where its file is there, identity, by file name."""
-        self.check_present()
-        attributes, partition = self.table_path("list_attr_celeba"), self.table_path("list_eval_partition")
+    def read_tables(self) -> Table:
+        """Attributes, split and, where its file is there, identity."""
+        attributes, partition = self.table_path(ATTRIBUTE_FILE), self.table_path(SPLIT_FILE)
         assert attributes is not None
         assert partition is not None
         table = read_attributes(attributes)
-        numbers = {"split": read_pairs(partition, "split")}
-        if (identity := self.table_path("identity_CelebA")) is not None:
-            numbers[IDENTITY] = read_pairs(identity, IDENTITY)
-        for name, column in numbers.items():
-            found = column.reindex(table.index)
+        notes, columns = table.notes, table.values.copy()
+        files = [("split", partition)]
+        if (identity := self.table_path(IDENTITY_FILE)) is not None:
+            files.append((IDENTITY, identity))
+        for name, path in files:
+            numbers = read_pairs(path, name)
+            found = numbers.values[name].reindex(columns.index)
             if found.isna().any() or (name == "split" and not found.isin(list(SPLITS)).all()):
                 raise DatasetError(
                     f"dataset '{self.manifest.name}': its tables do not fit together: '{name}' is not known for "
                     f"every image of {attributes}; download all of them again"
                 )
-            table[name] = found.astype("int64")
-        return table.assign(split=table["split"].map(SPLITS))
-
-    def scan(self) -> pd.DataFrame:
-        """List the images by number, in the published split, with attributes 0 or 1 and `identity`."""
-        table = self._table
-        images = self.images()
-        assert images is not None
-        names = table.index.to_series().reset_index(drop=True).astype("str")
-        samples = pd.DataFrame(
-            {
-                "id": names.str.replace(".jpg", "", regex=False),
-                "split": table["split"].to_numpy(),
-                "label": labels_of(table, self.manifest.label),
-                "source": images.relative_to(self.root).as_posix() + "/" + names,
-            }
-        )
-        attributes = table.drop(columns="split").reset_index(drop=True)
-        return with_notes(pd.concat([samples, attributes], axis=1), absent_images(names, images))
+            columns[name] = found.astype("int64")
+            notes = notes + numbers.notes
+            if more := len(numbers.values.index.difference(columns.index)):
+                notes = [*notes, f"{path.name} lists {more:,} images that {attributes.name} does not"]
+        return Table(table.names, columns.assign(split=columns["split"].map(SPLITS)), notes)

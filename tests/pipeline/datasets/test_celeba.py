@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.datasets import celeb_faces, walk
 from pipeline.datasets.celeb_tables import ATTRIBUTES
-from pipeline.errors import DatasetError, ManifestError
+from pipeline.errors import DatasetError, ManifestError, SampleError
 from tests.pipeline.datasets.samples import reader_of, write_image
 
 COUNT = 12
@@ -173,4 +174,149 @@ def test_celeba_hq_with_a_mapping_cut_short(celeba_hq: Path) -> None:
     path = celeba_hq / "CelebA-HQ-to-CelebA-mapping.txt"
     path.write_text("\n".join(path.read_text().splitlines()[:-2]) + "\n")
     with pytest.raises(DatasetError, match="lacks 2 of the images"):
+        reader_of(celeba_hq, format="celeba-hq").scan()
+
+
+def test_all_attributes_have_names_for_their_values(celeba: Path) -> None:
+    values = reader_of(celeba, format="celeba").scan().attrs["label_values"]
+    assert list(values) == [*ATTRIBUTES, "identity"]
+    assert values["Wearing_Hat"] == {"0": "not Wearing Hat", "1": "Wearing Hat"}
+    assert list(values["identity"].items()) == [(n, n) for n in ("1", "7", "2880", "2937", "10177")]
+    (celeba / "identity_CelebA.txt").unlink()
+    declared = reader_of(celeba, "Male", format="celeba", classes=["women", "men"])
+    values = declared.scan().attrs["label_values"]
+    assert "identity" not in values
+    assert values["Male"] == {"0": "women", "1": "men"}
+    assert declared.classes == ("women", "men")
+    with pytest.raises(DatasetError, match="'classes' in the manifest names 3, and the label 'Male' has 2"):
+        reader_of(celeba, "Male", format="celeba", classes=["a", "b", "c"]).scan()
+
+
+def test_every_file_is_a_row_or_named(celeba: Path) -> None:
+    write_image(celeba / "img_align_celeba" / "999999.jpg")
+    write_image(celeba / "img_align_celeba" / "000003.png")
+    write_image(celeba / "img_celeba" / "000001.jpg")
+    for name in ("list_bbox_celeba.txt", "img_align_celeba.zip", "img_align_celeba/._000001.jpg"):
+        (celeba / name).touch()
+    (celeba / "img_align_celeba" / "000002.jpg").unlink()
+    samples = reader_of(celeba, format="celeba").scan()
+    assert dict(samples.attrs["skipped"]) == {
+        "img_align_celeba/._000001.jpg": walk.HIDDEN,
+        "img_align_celeba/000003.png": celeb_faces.SECOND,
+        "img_align_celeba/999999.jpg": celeb_faces.NOT_LISTED,
+        "img_align_celeba.zip": walk.ARCHIVE,
+        "img_celeba/000001.jpg": celeb_faces.OUTSIDE,
+        "list_bbox_celeba.txt": walk.OTHER_SUFFIX,
+    }
+    assert samples["source"].tolist() == [f"img_align_celeba/{i + 1:06d}.jpg" for i in range(COUNT)]
+    assert len(samples.attrs["notes"]) == 1
+    with pytest.raises(SampleError, match="cannot read the file"):
+        reader_of(celeba, format="celeba").load(samples["source"][1])
+
+
+def test_images_of_another_suffix_than_the_tables_say(celeba: Path) -> None:
+    for path in (celeba / "img_align_celeba").iterdir():
+        path.unlink()
+    (celeba / "img_align_celeba").rename(celeba / "Img_Align_CelebA_PNG")
+    for i in range(COUNT):
+        write_image(celeba / "Img_Align_CelebA_PNG" / f"{i + 1:06d}.png", 20, 20, seed=i)
+    samples = reader_of(celeba, format="celeba").scan()
+    assert samples["source"].tolist()[:2] == ["Img_Align_CelebA_PNG/000001.png", "Img_Align_CelebA_PNG/000002.png"]
+    assert samples["id"].tolist()[:2] == ["000001", "000002"]
+    assert samples.attrs["notes"] == ["12 images have another suffix, or another case, than the tables say"]
+    assert samples.attrs["skipped"] == []
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("\n", "\r\n").encode("utf-16"),
+        lambda text: "\n".join("\t".join(line.split()) for line in text.splitlines()).encode(),
+        lambda text: text.replace("\n", "\n\n").encode() + b"\n \n",
+        lambda text: text.replace(".jpg", ".JPG").encode(),
+        lambda text: text.replace(".jpg", ".png").encode(),
+    ],
+    ids=["crlf", "bom", "utf16", "tabs", "blank lines", "capitals", "png"],
+)
+def test_tables_from_windows_and_elsewhere_have_the_same_values(celeba: Path, rewrite: object) -> None:
+    plain = reader_of(celeba, format="celeba").scan()
+    for path in celeba.glob("*.txt"):
+        path.write_bytes(rewrite(path.read_text()))  # type: ignore[operator]
+        path.rename(path.with_name(path.name.upper()))
+    found = reader_of(celeba, format="celeba").scan()
+    assert found.drop(columns="source").equals(plain.drop(columns="source"))
+    assert found["source"].tolist() == plain["source"].tolist()
+
+
+@pytest.mark.parametrize("mark", [",", ";", ", "])
+def test_tables_from_a_spreadsheet_have_the_same_values(celeba: Path, mark: str) -> None:
+    plain = reader_of(celeba, format="celeba").scan()
+    for name, header in (
+        ("list_attr_celeba", ["", "image_id", *ATTRIBUTES]),
+        ("list_eval_partition", ["", "image_id", "partition"]),
+        ("identity_CelebA", None),
+    ):
+        lines = [line.split() for line in (celeba / f"{name}.txt").read_text().splitlines()]
+        rows = [[str(i), *line] for i, line in enumerate(lines[2:] if name == "list_attr_celeba" else lines)]
+        rows = [header, *rows] if header else rows
+        (celeba / f"{name}.CSV").write_text("\n".join(mark.join(f'"{field}"' for field in row) for row in rows))
+        (celeba / f"{name}.txt").unlink()
+    assert reader_of(celeba, format="celeba").scan().equals(plain)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "latin-1"])
+def test_a_table_that_is_no_text_is_one_sentence(celeba: Path, encoding: str) -> None:
+    path = celeba / "list_eval_partition.txt"
+    path.write_bytes(("é.jpg 0\n" + path.read_text()).encode(encoding))
+    with pytest.raises(DatasetError, match=r"list_eval_partition.txt is not text.*UTF-8"):
+        reader_of(celeba, format="celeba").scan()
+
+
+@pytest.mark.parametrize("file", ["list_attr_celeba.txt", "list_eval_partition.txt", "identity_CelebA.txt"])
+def test_repeated_rows_are_told_or_refused(celeba: Path, file: str) -> None:
+    path, lines = celeba / file, (celeba / file).read_text().splitlines()
+    plain = reader_of(celeba, format="celeba").scan()
+    repeated = [*lines, lines[-1], lines[-2]]
+    path.write_text("\n".join([f"{COUNT + 2}", *repeated[1:]] if "attr" in file else repeated))
+    samples = reader_of(celeba, format="celeba").scan()
+    assert samples.equals(plain)
+    assert samples.attrs["notes"] == [f"{file} lists 2 images more than once, with the same values"]
+    name, *values = lines[-1].split()
+    values[-1] = {"-1": "1", "1": "-1"}.get(values[-1], "1")
+    repeated = [*lines, " ".join([name, *values])]
+    path.write_text("\n".join([f"{COUNT + 1}", *repeated[1:]] if "attr" in file else repeated))
+    with pytest.raises(DatasetError, match=rf"{file} has two rows for 000012.jpg that differ"):
+        reader_of(celeba, format="celeba").scan()
+
+
+def test_rows_that_only_another_table_has_are_told(celeba: Path) -> None:
+    with (celeba / "list_eval_partition.txt").open("a") as file:
+        file.write("000013.jpg 2\n")
+    notes = reader_of(celeba, format="celeba").scan().attrs["notes"]
+    assert notes == ["list_eval_partition.txt lists 1 images that list_attr_celeba.txt does not"]
+
+
+def test_values_that_are_no_attributes_are_refused(celeba: Path) -> None:
+    path = celeba / "list_attr_celeba.txt"
+    path.write_text(path.read_text().replace(" 1", " 7", 1))
+    with pytest.raises(DatasetError, match=r"which are -1 or 1: it has \[-1, 1, 7\]"):
+        reader_of(celeba, format="celeba").scan()
+
+
+def test_celeba_hqs_files_are_rows_or_named(celeba_hq: Path) -> None:
+    write_image(celeba_hq / "CelebAMask-HQ-mask-anno" / "0" / "00000_hair.png")
+    write_image(celeba_hq / "CelebA-HQ-img" / "30000.jpg")
+    samples = reader_of(celeba_hq, format="celeba-hq").scan()
+    assert samples.attrs["skipped"] == [
+        ("CelebA-HQ-img/30000.jpg", celeb_faces.NOT_LISTED),
+        ("CelebAMask-HQ-mask-anno/0/00000_hair.png", celeb_faces.OUTSIDE),
+    ]
+    assert samples.attrs["label_values"]["Smiling"] == {"0": "not Smiling", "1": "Smiling"}
+    mapping = celeba_hq / "CelebA-HQ-to-CelebA-mapping.txt"
+    mapping.write_text(
+        mapping.read_text() + mapping.read_text().splitlines()[1].replace("000001.jpg", "000009.jpg")
+    )
+    with pytest.raises(DatasetError, match="has two rows for 000001"):
         reader_of(celeba_hq, format="celeba-hq").scan()
