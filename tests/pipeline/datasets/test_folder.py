@@ -1,6 +1,7 @@
 """Folders of classes: order, ids, and what happens to files that are not good images."""
 
 import errno
+import hashlib
 import os
 import unicodedata
 from pathlib import Path
@@ -19,6 +20,11 @@ from tests.pipeline.datasets.samples import reader_of, write_image
 def reader(root: Path, **extra: object) -> Folder:
     content = {"name": "mine", "format": "folder", "resolution": 16, "root": str(root), **extra}
     return Folder(FolderManifest.model_validate(content))
+
+
+def digest_of(source: str) -> str:
+    """What tells two ids of the same name apart."""
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
 
 
 def test_scan_is_ordered_by_split_class_and_name(tmp_path: Path) -> None:
@@ -53,7 +59,7 @@ def test_a_tree_without_splits_is_for_training(tmp_path: Path) -> None:
     write_image(tmp_path / "cat" / "a.jpg")
     samples = reader(tmp_path).scan()
     assert samples["split"].tolist() == ["train", "train"]
-    assert samples["id"].tolist() == ["train-cat-a", "train-cat-a_2"]
+    assert samples["id"].tolist() == [f"train-cat-a-{digest_of(f'cat/a.{suffix}')}" for suffix in ("jpg", "png")]
     assert reader(tmp_path).load("cat/a.png").pixels.shape == (16, 16, 3)
 
 
@@ -259,7 +265,7 @@ def test_two_folders_of_one_split_are_told_and_keep_all_images(tmp_path: Path) -
     touch(tmp_path, "val/cat/a.png", "dev/cat/a.png")
     samples = reader(tmp_path, splits=["val", "dev"]).scan()
     assert samples["split"].tolist() == ["val", "val"]
-    assert samples["id"].tolist() == ["val-cat-a", "val-cat-a_2"]
+    assert samples["id"].tolist() == [f"val-cat-a-{digest_of(f'{name}/cat/a.png')}" for name in ("val", "dev")]
     assert samples.attrs["notes"] == ["the folders 'dev', 'val' are one split, 'val'"]
 
 
