@@ -9,7 +9,7 @@ from pipeline.datasets.formats import ARCHIVES, OTHER_PICTURES
 
 Skipped = tuple[str, str]  # path relative to the root, reason
 
-HIDDEN = "hidden: its name or a folder's begins with a dot"
+HIDDEN = "hidden, for its name or a folder's begins with a dot"
 SYSTEM = "left there by an operating system or a program"
 NOT_UTF8 = "its name is not valid UTF-8"
 NO_FILE = "neither a file nor a folder: a pipe, socket or device"
