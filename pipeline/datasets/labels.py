@@ -12,6 +12,8 @@ from pipeline.errors import DatasetError
 
 Labels = tuple[NDArray[np.int64], tuple[str, ...]]
 
+MOST_CLASSES = 100_000  # four times ImageNet-21k's; what has more values than that is no class
+
 
 def binary_classes(attribute: str) -> tuple[str, str]:
     """Class names of an attribute that is 0 or 1."""
@@ -35,22 +37,37 @@ def encode_labels(values: pd.Series, declared: tuple[str, ...], attribute: str, 
         DatasetError: a label has no class, or the column holds something else than numbers, names or booleans.
     """
     where = f"dataset '{dataset}': the label '{attribute}'"
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.dtype.categories.dtype)
     if values.isna().any():
         raise DatasetError(f"{where} is missing in {int(values.isna().sum())} samples; choose another with 'label'")
+    if len(set(declared)) != len(declared):
+        raise DatasetError(f"{where}: two of the declared classes have the same name; correct 'classes'")
     if pd.api.types.is_bool_dtype(values):
+        if declared and len(declared) != 2:
+            raise DatasetError(f"{where} is yes or no, but there are {len(declared)} classes; correct 'classes'")
         return values.to_numpy(np.int64), declared or binary_classes(attribute)
+    if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all() and (values.abs() < 2**53).all():
+        values = values.astype(np.int64)
     if pd.api.types.is_integer_dtype(values):
-        labels = values.to_numpy(np.int64)
-        classes = declared or tuple(str(i) for i in range(int(labels.max(initial=-1)) + 1))
-        if labels.min(initial=0) < 0 or labels.max(initial=0) >= len(classes):
+        low, high = (int(values.min()), int(values.max())) if len(values) else (0, -1)
+        if not declared and high >= MOST_CLASSES:
             raise DatasetError(
-                f"{where} runs from {labels.min()} to {labels.max()}, but there are {len(classes)} classes, "
+                f"{where} runs up to {high}, which is no number of a class; choose another with 'label'"
+            )
+        classes = declared or tuple(str(i) for i in range(high + 1))
+        if low < 0 or high >= len(classes):
+            raise DatasetError(
+                f"{where} runs from {low} to {high}, but there are {len(classes)} classes, "
                 f"numbered from 0: leave unlabelled samples out, or correct 'classes' in the manifest"
             )
-        return labels, classes
-    if not pd.api.types.is_string_dtype(values) or not all(isinstance(value, str) for value in values.unique()):
+        return values.to_numpy(np.int64), classes
+    found = values.unique()
+    if not pd.api.types.is_string_dtype(values) or not all(isinstance(value, str) for value in found):
         raise DatasetError(f"{where} is neither a number nor a name; choose another with 'label'")
-    classes = declared or tuple(sorted(values.unique()))
+    if not declared and len(found) > MOST_CLASSES:
+        raise DatasetError(f"{where} has {len(found)} values, too many to be classes; choose another with 'label'")
+    classes = declared or tuple(sorted(found))
     codes = pd.Index(classes).get_indexer(pd.Index(values))
     if (codes < 0).any():
         stranger = values[codes < 0].iloc[0]

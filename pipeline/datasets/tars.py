@@ -1,8 +1,5 @@
 """A WebDataset: tar files whose neighbouring members, alike up to the first dot, make a sample."""
 
-import json
-import tarfile
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -10,13 +7,19 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import Field, field_validator
 
-from pipeline.datasets.files import IMAGE_SUFFIXES, ImageManifest, ImageReader, files_below
+from pipeline.datasets.attributes import Attributes, Unfit, column_of
+from pipeline.datasets.files import ImageManifest, ImageReader, with_notes
+from pipeline.datasets.formats import ARCHIVES
 from pipeline.datasets.ids import sample_ids
 from pipeline.datasets.labels import Labels, encode_labels, nearest
-from pipeline.datasets.split_names import split_of
+from pipeline.datasets.split_names import splits_of
+from pipeline.datasets.tar_index import Said, index_tar
+from pipeline.datasets.walk import Listing, list_files
 from pipeline.errors import DatasetError, ManifestError, SampleError
 
 LABEL = "cls"
+PACKED = "compressed, and not looked into: unpack it"
+REASONS = dict.fromkeys(ARCHIVES - {".tar", ".npy", ".mat", ".pkl", ".h5", ".hdf5", ".mdb", ".parquet"}, PACKED)
 
 
 class WebDatasetManifest(ImageManifest):
@@ -33,15 +36,6 @@ class WebDatasetManifest(ImageManifest):
         return label
 
 
-@dataclass
-class Entry:
-    """What the members of one sample say."""
-
-    image: tuple[int, int] | None = None  # offset and size in the tar
-    label: Any = None
-    keys: list[str] = field(default_factory=list)
-
-
 class WebDataset(ImageReader):
     """Reader of tar files. A scan reads every member's header once; an image is then read at its offset."""
 
@@ -53,106 +47,126 @@ class WebDataset(ImageReader):
         """As declared, or those that occur, which takes a scan."""
         return self.manifest.classes or self._scanned[1][1]
 
+    def listing(self) -> Listing:
+        """The tar files below the root, and the rest."""
+        return list_files(self.root, frozenset({".tar"}), REASONS, "not a tar")
+
     def lacking(self) -> list[str]:
         """Tar files."""
-        return [] if files_below(self.root, frozenset({".tar"})) else ["*.tar (not compressed)"]
+        return [] if self.listing().taken else ["*.tar (not compressed)"]
 
     @cached_property
     def _scanned(self) -> tuple[pd.DataFrame, Labels]:
         self.check_present()
-        columns: dict[str, list[Any]] = {"id": [], "split": [], "label": [], "source": []}
-        keys: set[str] = set()
-        for name in files_below(self.root, frozenset({".tar"})):
-            split = split_of(name)
-            for key, entry in index_tar(self.root / name, self.manifest.label).items():
-                keys.update(entry.keys)
-                if entry.image is not None:
-                    offset, size = entry.image
-                    row = (f"{split}-{key}", split, entry.label, f"{name}@{offset}+{size}")
-                    for column, value in zip(columns.values(), row, strict=True):
-                        column.append(value)
-        if not columns["id"]:
-            raise DatasetError(f"dataset '{self.manifest.name}': no images in the tar files of {self.root}")
-        table = pd.DataFrame(columns).convert_dtypes(dtype_backend="numpy_nullable")
-        self.check_labels(table, keys)
-        name = self.manifest.label or LABEL
-        labels = encode_labels(table["label"], self.manifest.classes, name, self.manifest.name)
-        samples = table.assign(id=sample_ids(table["id"]), label=labels[0])
-        return samples.astype({"id": "str", "split": "str", "source": "str"}), labels
-
-    def check_labels(self, table: pd.DataFrame, keys: set[str]) -> None:
-        """Raise ManifestError if no sample has the label that was asked for."""
-        if not table["label"].isna().all():
-            return
-        if self.manifest.label is not None:
-            raise ManifestError(
-                f"dataset '{self.manifest.name}': no .json has the key '{self.manifest.label}', "
-                f"{nearest(self.manifest.label, keys)}"
+        listing = self.listing()
+        splits, notes = splits_of(listing.taken)
+        skipped, attributes, labels = list(listing.skipped), Attributes(), Attributes()
+        ids: list[str] = []
+        sources: list[str] = []
+        split_column: list[str] = []
+        for name, split in zip(listing.taken, splits, strict=True):
+            index = index_tar(self.root / name, self.manifest.label)
+            notes += index.notes
+            skipped += [(f"{name}/{member}", reason) for member, reason in index.skipped]
+            said = [facts for _, _, facts in index.samples]
+            attributes.add(len(said), json_columns(said))
+            labels.add(len(said), {LABEL: column_of([facts.cls for facts in said])})
+            ids += [f"{split}-{key}" for key, _, _ in index.samples]
+            sources += [f"{quoted(name)}#{key}@{start}+{size}" for key, (start, size), _ in index.samples]
+            split_column += [split] * len(said)
+        if not sources:
+            raise DatasetError(
+                f"dataset '{self.manifest.name}': no images in the tar files of {self.root}{main_reasons(skipped)}"
             )
+        found = self.label_column(attributes, labels)
+        name = self.manifest.label or LABEL
+        codes, classes = encode_labels(found, self.manifest.classes, name, self.manifest.name)
+        texts, source = pd.Series(ids, dtype="str"), pd.Series(sources, dtype="str")
+        notes += repeated(texts)
+        columns = {
+            "id": sample_ids(texts, source.str.replace(r"@[^@]*$", "", regex=True)),
+            "split": pd.Series(split_column, dtype="str"),
+            "label": codes,
+            "source": source,
+        }
+        samples = pd.concat([pd.DataFrame(columns), attributes.frame()], axis=1)
+        return with_notes(samples, notes + attributes.note(), skipped), (codes, classes)
+
+    def label_column(self, attributes: Attributes, labels: Attributes) -> pd.Series:
+        """The labels as they are said. Raises PipelineError if there is none, or it could be none."""
+        label, where = self.manifest.label, f"dataset '{self.manifest.name}'"
+        known = attributes.chunks.keys() | attributes.left_out.keys()
+        values = labels.column(LABEL) if label is None else attributes.column(label)
+        if isinstance(values, Unfit):
+            raise DatasetError(
+                f"{where}: the label '{label or LABEL}' is neither a number nor a name ({values.reason}); choose "
+                f"another with 'label'"
+            )
+        if not values.isna().all():
+            return values
+        if label is not None:
+            raise ManifestError(f"{where}: no .json has the key '{label}', {nearest(label, known)}")
         raise ManifestError(
-            f"dataset '{self.manifest.name}': the samples have no .cls; name the key of .json that is the label "
-            f"with 'label', {nearest('label', keys) if keys else 'and add the .json files'}"
+            f"{where}: the samples have no .cls; name the key of .json that is the label with 'label', "
+            f"{nearest('label', known) if known else 'and add the .json files'}"
         )
 
     def scan(self) -> pd.DataFrame:
         """List the samples in the order of the tars; the split is in a tar's name."""
         return self._scanned[0].copy()
 
+    def key(self, source: str) -> str:
+        """The tar and the sample's key, without the offset of its picture."""
+        return source.rpartition("@")[0]
+
     def file_of(self, source: str) -> Path:
         """The tar."""
-        return self.root / source.rpartition("@")[0]
+        return self.root / unquoted(self.key(source).partition("#")[0])
 
     def read(self, source: str) -> bytes:
         """Read an image's bytes at their offset."""
-        name, _, place = source.rpartition("@")
-        offset, _, size = place.partition("+")
+        path = self.file_of(source)
+        start, _, size = source.rpartition("@")[2].partition("+")
         try:
-            with (self.root / name).open("rb") as file:
-                file.seek(int(offset))
+            with path.open("rb") as file:
+                file.seek(int(start))
                 data = file.read(int(size))
         except OSError as error:
-            raise SampleError(f"cannot read {name}: {error.strerror}", unreadable=True) from error
+            raise SampleError(f"cannot read {path.name}: {error.strerror}", unreadable=True) from error
         if len(data) < int(size):
-            raise SampleError(f"{name} is shorter than when it was scanned")
+            raise SampleError(f"{path.name} is shorter than when it was scanned", unreadable=True)
         return data
 
 
-def index_tar(path: Path, label: str | None) -> dict[str, Entry]:
-    """The samples of a tar by key, with the place of their image and their label.
-
-    Raises:
-        DatasetError: it is not a tar, is cut short, or holds a .json that is none.
-    """
-    entries: dict[str, Entry] = {}
-    try:
-        with tarfile.open(path, "r:") as tar:
-            while (member := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
-                if not member.isfile():
-                    continue
-                folder, _, name = member.name.rpartition("/")
-                stem, _, extension = name.partition(".")
-                entry = entries.setdefault(f"{folder}/{stem}" if folder else stem, Entry())
-                suffix = "." + extension.lower()
-                if suffix in IMAGE_SUFFIXES:
-                    entry.image = entry.image or (member.offset_data, member.size)
-                elif (suffix == ".cls" and label is None) or suffix == ".json":
-                    content = tar.extractfile(member)
-                    assert content is not None
-                    read_annotation(entry, suffix, content.read(), label)
-    except (tarfile.TarError, OSError, ValueError) as error:
-        raise DatasetError(f"{path} is damaged or no plain tar: {error}; write or download it again") from error
-    return entries
+def quoted(path: str) -> str:
+    """A tar's path in which no # is, since that ends it."""
+    return path.replace("%", "%25").replace("#", "%23")
 
 
-def read_annotation(entry: Entry, suffix: str, content: bytes, label: str | None) -> None:
-    """Take the label from a .cls (a number or a name) or a .json."""
-    if suffix == ".cls":
-        text = content.decode().strip()
-        entry.label = int(text) if text.lstrip("-").isdigit() else text
-        return
-    found = json.loads(content)
-    if isinstance(found, dict):
-        entry.keys = list(found)
-        if label is not None:
-            entry.label = found.get(label)
+def unquoted(path: str) -> str:
+    """What `quoted` was given."""
+    return path.replace("%23", "#").replace("%25", "%")
+
+
+def json_columns(said: list[Said]) -> dict[str, Any]:
+    """The keys of the samples' .json as columns, with None where a sample has not the key."""
+    names = dict.fromkeys(name for facts in said for name in facts.keys)
+    return {name: column_of([facts.keys.get(name) for facts in said]) for name in names}
+
+
+def repeated(names: "pd.Series[str]") -> list[str]:
+    """A note on keys that occur in several tars, if any do."""
+    count = int(names.duplicated(keep=False).sum())
+    if not count:
+        return []
+    first = names[names.duplicated(keep=False)].iloc[0]
+    return [
+        f"{count:,} samples have a key that occurs in several tars ({first}, say): all are taken, and their ids "
+        f"end in a digest"
+    ]
+
+
+def main_reasons(skipped: list[tuple[str, str]]) -> str:
+    """The three most frequent reasons why members are not taken, in brackets."""
+    counts = pd.Series([reason for _, reason in skipped], dtype="str").value_counts()[:3]
+    return f" ({'; '.join(f'{count:,} {reason}' for reason, count in counts.items())})" if len(counts) else ""
