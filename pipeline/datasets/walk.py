@@ -9,7 +9,7 @@ from pipeline.datasets.formats import ARCHIVES, OTHER_PICTURES
 
 Skipped = tuple[str, str]  # path relative to the root, reason
 
-HIDDEN = "hidden: its name or a folder's begins with a dot"
+HIDDEN = "hidden, for its name or a folder's begins with a dot"
 SYSTEM = "left there by an operating system or a program"
 NOT_UTF8 = "its name is not valid UTF-8"
 NO_FILE = "neither a file nor a folder: a pipe, socket or device"
@@ -77,14 +77,34 @@ def files_below(root: Path, suffixes: frozenset[str]) -> list[str]:
     return list_files(root, suffixes).taken
 
 
-def entries_beside(root: Path, used: frozenset[str], reason: str) -> list[Skipped]:
-    """What lies in a folder beside the entries that are used, without looking into folders (`NAME/`)."""
-    found = []
-    for entry in os.scandir(root) if root.is_dir() else ():
-        if entry.name not in used:
-            own = HIDDEN if entry.name.startswith(".") else SYSTEM if is_system(entry.name) else reason
-            found.append((readable(entry.name) + ("/" if entry.is_dir() else ""), own))
+def entries_beside(root: Path, path: str, reason: str, used: frozenset[str] = frozenset()) -> list[Skipped]:
+    """What lies beside a path below the root, in each of the folders above it, without looking into folders.
+
+    Args:
+        root: the folder that paths are relative to.
+        path: what is used itself.
+        reason: why the rest is not.
+        used: names of other entries that are used.
+    """
+    found: list[Skipped] = []
+    above, _, _ = path.rpartition("/")
+    if above:
+        found += entries_beside(root, above, reason)
+    try:
+        with os.scandir(root / above) as entries:
+            for entry in entries:
+                name = f"{above}/{entry.name}" if above else entry.name
+                if name != path and entry.name not in used:
+                    end = "/" if entry.is_dir(follow_symlinks=False) else ""
+                    found.append((readable(name) + end, reason_of_name(entry.name) or reason))
+    except OSError as error:
+        found.append((readable(above) or ".", f"{UNREADABLE} ({error.strerror})"))
     return sorted(found)
+
+
+def moved(skipped: list[Skipped], folder: str) -> list[Skipped]:
+    """The same, of a listing of a folder below the root."""
+    return [(f"{folder}/{path}".rstrip("/"), reason) for path, reason in skipped]
 
 
 class _Walk:
