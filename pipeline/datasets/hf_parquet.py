@@ -206,13 +206,13 @@ class Columns:
         label, dataset = self.manifest.label, self.manifest.name
         if isinstance(values, Unfit):
             raise DatasetError(f"dataset '{dataset}': the label '{label}' cannot be one ({values.reason})")
-        found, wanted = tuple(self.names[label]), self.manifest.classes
+        found, wanted, where = tuple(self.names[label]), self.manifest.classes, pd.Series(self.sources, dtype="str")
         if not found or not wanted:
-            return encode_labels(values, wanted or found, label, dataset)
+            return encode_labels(values, wanted or found, label, dataset, where)
         if set(found) <= set(wanted):
-            return encode_labels(values, wanted, label, dataset)
+            return encode_labels(values, wanted, label, dataset, where)
         if len(self.lists) == 1 and len(found) == len(wanted) and not set(found) & set(wanted):
-            return encode_labels(values, found, label, dataset)[0], wanted  # the same classes by other names
+            return encode_labels(values, found, label, dataset, where)[0], wanted  # the same classes by other names
         raise DatasetError(
             f"dataset '{dataset}': the files declare the classes {', '.join(found)}, which are not those of "
             f"'classes' in the manifest; leave it out, or correct it"
