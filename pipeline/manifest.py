@@ -1,6 +1,7 @@
 """Typed manifests: TOML files that declare which datasets, generators and perceptual nets exist."""
 
 import difflib
+import hashlib
 import os
 import tomllib
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from pipeline.errors import ManifestError, PipelineError
-from pipeline.files import user_path
+from pipeline.files import user_path, write_bytes
 
 MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
 
@@ -162,13 +163,39 @@ def find_manifest(kind: str, name_or_path: str) -> Path:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Parse a TOML file. Raises ManifestError with the place of a syntax error."""
+    """Parse a TOML file; one that begins with the digest of its other lines must have it.
+
+    Raises:
+        ManifestError: it has a syntax error (the message tells the place), or is not as it was written.
+    """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        first, _, rest = data.partition(b"\n")
+        if first.startswith(b"digest = "):
+            if first != digest_line(rest):
+                raise ManifestError(
+                    f"{path} differs from what was written: make it again, or take out its first line (digest) if "
+                    f"you changed it yourself"
+                )
+            data = rest
+        return tomllib.loads(data.decode())
     except tomllib.TOMLDecodeError as error:
         raise ManifestError(f"{path} is not valid TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"cannot read the manifest {path}: {error}") from error
+
+
+def write_toml(path: Path, content: dict[str, Any]) -> None:
+    """Write a manifest, its first line the digest of the others."""
+    import tomli_w
+
+    data = tomli_w.dumps(content).encode()
+    write_bytes(path, digest_line(data) + b"\n" + data)
+
+
+def digest_line(data: bytes) -> bytes:
+    """What a manifest of these lines begins with."""
+    return f'digest = "{hashlib.sha256(data).hexdigest()}"'.encode()
 
 
 def parse_manifest(model: type[M], content: dict[str, Any], path: Path) -> M:

@@ -107,7 +107,7 @@ class Folder(ImageReader):
         stems = pd.Series(ids, dtype="str").str.replace(r"\.[^./]*$", "", regex=True)
         samples = pd.DataFrame(
             {
-                "id": sample_ids(stems),
+                "id": sample_ids(stems, pd.Series(sources, dtype="str")),
                 "split": pd.Series(splits, dtype="str"),
                 "label": np.array(labels, np.int64),
                 "source": pd.Series(sources, dtype="str"),

@@ -133,8 +133,13 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     create_group(path, 8, 4, SPECS, {})
     create_group(path, 8, 4, SPECS, {})
-    with pytest.raises(BuildError, match="another layout"):
-        create_group(path, 9, 4, SPECS, {})
+    for other in (
+        (7, 4, SPECS),
+        (9, 2, SPECS),
+        (9, 4, {**SPECS, "w": ArraySpec("float32", (4, 2), ("layer", "channel"))}),
+    ):
+        with pytest.raises(BuildError, match="another layout"):
+            create_group(path, *other, {})
 
 
 @pytest.mark.parametrize(

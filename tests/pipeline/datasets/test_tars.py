@@ -174,7 +174,8 @@ PICTURES = [encoded(smooth(20, 20, i), "PNG") for i in range(6)]
             {"x.jpg": "a second picture of its sample", "x.cls": "a second label", "y.png": "a second picture"},
         ),
         (
-            ["d.1/x.png", "d.1/x.cls=1", "./e/x.png", "e/x.cls=2", "/f/x.png", "f/x.cls=0", "../x.png", "../x.cls=3"],
+            ["d.1/x.png", "d.1/x.cls=1", "./e/x.png", "e/x.cls=2", "/f/x.png", "f/x.cls=0", "../x.png",
+             "../x.cls=3"],
             {"d.1/x": 1, "e/x": 2, "f/x": 0, "../x": 3},
             {},
         ),
@@ -481,8 +482,8 @@ def json_set(tmp_path: Path, *contents: str | bytes) -> Path:
 def test_keys_of_the_json_are_attributes(tmp_path: Path) -> None:
     folder = json_set(
         tmp_path,
-        '{"breed": "Ümläut", "n": 1, "old": true, "score": 0.5, "whole": 2.0, "caption": "%s", "box": [], "id": "x"}'
-        % ("long " * 50),
+        '{"breed": "Ümläut", "n": 1, "old": true, "score": 0.5, "whole": 2.0, "caption": "%s", "box": [], '
+        '"id": "x"}' % ("long " * 50),
         '{"breed": "b", "n": null, "old": false, "whole": 3, "sometimes": 5, "mixed": 1, "label": "z", "nan": NaN}',
         b'\xef\xbb\xbf{"breed": "\\ud800", "old": true, "mixed": "one", "nan": 1, "huge": 1' + b"0" * 30 + b"}",
     )
