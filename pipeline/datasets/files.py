@@ -72,7 +72,15 @@ class FilesReader:
 
     def problem(self) -> str | None:
         """Say what is missing, where it was looked for and how to get it; None if all is present."""
-        lacking = self.lacking()
+        try:
+            lacking = self.lacking()
+            if self.root.exists():
+                next(self.root.iterdir(), None)
+        except OSError as error:
+            return (
+                f"dataset '{self.manifest.name}': {error.filename or self.root} cannot be read ({error.strerror}): "
+                f"make it readable, or change 'root' in the manifest"
+            )
         if not lacking:
             return None
         manifest = self.manifest
