@@ -9,13 +9,12 @@ from pydantic import Field, field_validator
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
 from pipeline.datasets.decoding import Crop, decode
-from pipeline.datasets.formats import IMAGE_SUFFIXES
 from pipeline.datasets.walk import Skipped, files_below
 from pipeline.errors import DatasetError, PipelineError, SampleError
 from pipeline.files import user_path
 from pipeline.manifest import DatasetManifest
 
-__all__ = ["IMAGE_SUFFIXES", "FilesManifest", "FilesReader", "ImageManifest", "ImageReader", "files_below"]
+__all__ = ["FilesManifest", "FilesReader", "ImageManifest", "ImageReader", "files_below"]
 
 DATA_VARIABLE = "ONMANIFOLD_DATA"
 DEFAULT_DATA = "~/.local/share/onmanifold/datasets"
