@@ -9,13 +9,12 @@ from pydantic import Field, field_validator
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
 from pipeline.datasets.decoding import Crop, decode
-from pipeline.datasets.formats import IMAGE_SUFFIXES
 from pipeline.datasets.walk import Skipped, files_below
 from pipeline.errors import DatasetError, PipelineError, SampleError
 from pipeline.files import user_path
 from pipeline.manifest import DatasetManifest
 
-__all__ = ["IMAGE_SUFFIXES", "FilesManifest", "FilesReader", "ImageManifest", "ImageReader", "files_below"]
+__all__ = ["FilesManifest", "FilesReader", "ImageManifest", "ImageReader", "files_below"]
 
 DATA_VARIABLE = "ONMANIFOLD_DATA"
 DEFAULT_DATA = "~/.local/share/onmanifold/datasets"
@@ -72,7 +71,15 @@ class FilesReader:
 
     def problem(self) -> str | None:
         """Say what is missing, where it was looked for and how to get it; None if all is present."""
-        lacking = self.lacking()
+        try:
+            lacking = self.lacking()
+            if self.root.exists():
+                next(self.root.iterdir(), None)
+        except OSError as error:
+            return (
+                f"dataset '{self.manifest.name}': {error.filename or self.root} cannot be read ({error.strerror}): "
+                f"make it readable, or change 'root' in the manifest"
+            )
         if not lacking:
             return None
         manifest = self.manifest

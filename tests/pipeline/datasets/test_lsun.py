@@ -10,6 +10,7 @@ from typing import Any
 import lmdb
 import pytest
 
+from pipeline.datasets import lsun, walk
 from pipeline.datasets.base import sha256_hex
 from pipeline.datasets.lmdb_file import Database
 from pipeline.datasets.spelling import unspelled
@@ -225,3 +226,28 @@ def test_a_database_that_has_gone_is_worth_another_try(database: tuple[Path, lis
     with pytest.raises(SampleError) as error:
         reader.read(keys[0])
     assert error.value.unreadable
+
+
+def test_files_beside_the_images_are_named(tmp_path: Path) -> None:
+    root = tmp_path / "lsun"
+    for name in ("car/a/b.webp", "car/a/c.heic", "car/.d.webp", "dog/e.webp", "car.zip"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    exported = reader_of(root, format="lsun", category="car")
+    samples = exported.scan()
+    assert samples["source"].tolist() == ["car/a/b.webp"]
+    assert samples.attrs["skipped"] == [
+        ("car.zip", lsun.OTHER_CATEGORY),
+        ("car/.d.webp", walk.HIDDEN),
+        ("car/a/c.heic", "a kind of picture that is not read (.heic)"),
+        ("dog/", lsun.OTHER_CATEGORY),
+    ]
+    write_database(root / "car_lmdb")
+    (root / "car_lmdb" / "x.webp").touch()
+    samples = reader_of(root, format="lsun", category="car").scan()
+    assert len(samples) == COUNT
+    assert samples.attrs["skipped"] == [
+        (name, lsun.BESIDE_DATABASE) for name in ("car.zip", "car/", "car_lmdb/x.webp", "dog/")
+    ]
+    with pytest.raises(DatasetError, match="'classes' in the manifest names 2"):
+        reader_of(root, format="lsun", category="car", classes=["a", "b"]).scan()
