@@ -80,7 +80,7 @@ class Attributes:
         kinds = {pa.string(): "str", pa.bool_(): "bool", pa.int64(): "int64"}
         gaps = {"bool": "boolean", "int64": "Int64"}
         kind = kinds[values.type]
-        return pd.Series(pd.array(values.to_pylist(), dtype=gaps.get(kind, kind) if values.null_count else kind))
+        return pd.Series(values.to_pylist(), dtype=gaps.get(kind, kind) if values.null_count else kind)
 
     def frame(self, without: Iterable[str] = ()) -> pd.DataFrame:
         """All attributes but some, by names that are none of a sample's own columns; `left_out` grows."""

@@ -191,13 +191,13 @@ def check_end(file: BinaryIO, end: int, last: Member | None, index: TarIndex) ->
             raise ValueError(
                 f"its last member {shown(last.name)} ends in zeros: it is cut, and filled up with them"
             )
-    if size % tarfile.BLOCKSIZE or size - end < 2 * tarfile.BLOCKSIZE:
-        index.notes.append("is cut in the zeros at its end, so no member is lost")
-    elif size - end > RECORD:
+    if size - end > RECORD:
         index.notes.append(
             f"ends in {size - end:,} bytes of zeros, more than is usual: it may have been cut and filled up, and "
             f"its last members be lost; compare its size or digest with where it comes from"
         )
+    elif size % tarfile.BLOCKSIZE or size - end < 2 * tarfile.BLOCKSIZE:
+        index.notes.append("is cut in the zeros at its end, so no member is lost")
 
 
 def resolved(members: list[Member], index: TarIndex) -> list[Member]:

@@ -14,7 +14,7 @@ from pipeline.datasets.ids import sample_ids
 from pipeline.datasets.labels import Labels, encode_labels, nearest
 from pipeline.datasets.split_names import splits_of
 from pipeline.datasets.tar_index import Said, index_tar
-from pipeline.datasets.walk import Listing, list_files
+from pipeline.datasets.walk import Listing, Skipped, list_files
 from pipeline.errors import DatasetError, ManifestError, SampleError
 
 LABEL = "cls"
@@ -53,7 +53,10 @@ class WebDataset(ImageReader):
 
     def lacking(self) -> list[str]:
         """Tar files."""
-        return [] if self.listing().taken else ["*.tar (not compressed)"]
+        listing = self.listing()
+        packed = sum(reason == PACKED for _, reason in listing.skipped)
+        which = f"but {packed} compressed, which have to be unpacked" if packed else "not compressed"
+        return [] if listing.taken else [f"*.tar ({which})"]
 
     @cached_property
     def _scanned(self) -> tuple[pd.DataFrame, Labels]:
@@ -78,13 +81,14 @@ class WebDataset(ImageReader):
             raise DatasetError(
                 f"dataset '{self.manifest.name}': no images in the tar files of {self.root}{main_reasons(skipped)}"
             )
-        found = self.label_column(attributes, labels)
+        found = self.label_column(attributes, labels, skipped)
         name = self.manifest.label or LABEL
-        codes, classes = encode_labels(found, self.manifest.classes, name, self.manifest.name)
         texts, source = pd.Series(ids, dtype="str"), pd.Series(sources, dtype="str")
+        keys = source.str.replace(r"@[^@]*$", "", regex=True)
+        codes, classes = encode_labels(found, self.manifest.classes, name, self.manifest.name, keys)
         notes += repeated(texts)
         columns = {
-            "id": sample_ids(texts, source.str.replace(r"@[^@]*$", "", regex=True)),
+            "id": sample_ids(texts, keys),
             "split": pd.Series(split_column, dtype="str"),
             "label": codes,
             "source": source,
@@ -92,7 +96,7 @@ class WebDataset(ImageReader):
         samples = pd.concat([pd.DataFrame(columns), attributes.frame()], axis=1)
         return with_notes(samples, notes + attributes.note(), skipped), (codes, classes)
 
-    def label_column(self, attributes: Attributes, labels: Attributes) -> pd.Series:
+    def label_column(self, attributes: Attributes, labels: Attributes, skipped: list[Skipped]) -> pd.Series:
         """The labels as they are said. Raises PipelineError if there is none, or it could be none."""
         label, where = self.manifest.label, f"dataset '{self.manifest.name}'"
         known = attributes.chunks.keys() | attributes.left_out.keys()
@@ -108,7 +112,7 @@ class WebDataset(ImageReader):
             raise ManifestError(f"{where}: no .json has the key '{label}', {nearest(label, known)}")
         raise ManifestError(
             f"{where}: the samples have no .cls; name the key of .json that is the label with 'label', "
-            f"{nearest('label', known) if known else 'and add the .json files'}"
+            f"{nearest('label', known) if known else 'and add the .json files'}{main_reasons(skipped)}"
         )
 
     def scan(self) -> pd.DataFrame:
@@ -166,7 +170,8 @@ def repeated(names: "pd.Series[str]") -> list[str]:
     ]
 
 
-def main_reasons(skipped: list[tuple[str, str]]) -> str:
+def main_reasons(skipped: list[Skipped]) -> str:
     """The three most frequent reasons why members are not taken, in brackets."""
     counts = pd.Series([reason for _, reason in skipped], dtype="str").value_counts()[:3]
-    return f" ({'; '.join(f'{count:,} {reason}' for reason, count in counts.items())})" if len(counts) else ""
+    some = "; ".join(f"{count:,}: {reason}" for reason, count in counts.items())
+    return f" (not taken: {some})" if some else ""

@@ -24,6 +24,7 @@ from pipeline.sources import Originals
 from stages.shard.config import ShardConfig
 from stages.shard.facts import Facts, read_facts
 from stages.shard.items import ShardPlan
+from stages.shard.naming import Naming
 
 TOGETHER = 64  # samples that are handed on at once
 HELD_BYTES = 2**28  # of pixels, whose facts are read at once
@@ -51,6 +52,7 @@ class Renderer:
 
     def __post_init__(self) -> None:
         self.ids = self.build.samples("id")["id"].to_numpy()
+        self.naming = Naming(self.ids.tolist(), self.variants)
         self.originals = Originals(self.build)
         self.labels, self.classes = self.build.labels(self.config.label)
         self.one_hot = np.eye(len(self.classes), dtype=np.float32)
@@ -134,7 +136,7 @@ class Renderer:
         name, kind, label = facts.name[place], facts.kind[place], int(self.labels[source])
         self.kinds[kind] += 1
         return ShardSample(
-            id=f"{self.ids[source]}-{name}-{variant}" if name else str(self.ids[source]),
+            id=self.naming.name(str(self.ids[source]), name, variant),
             pixels=pixels,
             label=label,
             class_name=str(self.classes[label]),
