@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.Image import DecompressionBombError
 from PIL.ImageFile import ImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -75,6 +76,8 @@ def decoder() -> Iterator[None]:
         raise
     except MemoryError as error:
         raise SampleError("there is too little memory to decode the image", unreadable=True) from error
+    except DecompressionBombError as error:
+        raise SampleError(f"the image has too many pixels: {one_line(error)}") from error
     except SyntaxError as error:  # what Pillow says of a header that it does not understand
         raise SampleError(f"the image is damaged or of a rare kind: {one_line(error)}") from error
     except Exception as error:  # damaged files raise anything, from AssertionError on
