@@ -22,7 +22,7 @@ CPU_SECONDS_A_MIB = 2  # of its file, besides
 WALL_SECONDS = 600  # should it wait for ever instead of computing
 MEMORY = 4 * 2**30  # bytes of address space: the largest picture takes half
 PIPE = 2**20
-REQUEST = ">QIQ"  # bytes of the picture, seconds, bytes of memory
+REQUEST = ">QdQ"  # bytes of the picture, seconds, bytes of memory
 READY, PICTURE, REASON = b"+", b"p", b"r"
 # somebody else ended it, and the picture may be good
 FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP}
@@ -135,7 +135,7 @@ def read_guarded(data: bytes) -> Pixels:
     raise AssertionError("unreachable")
 
 
-def time_for(data: bytes) -> int:
+def time_for(data: bytes) -> float:
     """Seconds of a processor that decoding a picture may take."""
     return CPU_SECONDS + CPU_SECONDS_A_MIB * (len(data) >> 20)
 
@@ -143,7 +143,7 @@ def time_for(data: bytes) -> int:
 def told(code: int, data: bytes) -> str:
     """What a process's end says of the picture it decoded."""
     if -code in (signal.SIGPROF, signal.SIGALRM):
-        return f"decoding the image takes longer than {time_for(data)} seconds"
+        return f"decoding the image takes longer than {time_for(data):g} seconds"
     if code < 0:
         return f"the image is damaged: its decoder crashed ({signal.Signals(-code).name})"
     return f"the image is damaged: its decoder ended (exit code {code})"
