@@ -52,12 +52,17 @@ def open_picture(data: bytes, kind: str | None = None) -> ImageFile:
         SampleError: it is not a picture that is read, has too many pixels, or is damaged.
     """
     kind = kind or kind_of(data)
-    if len(data) > MAX_BYTES:
-        raise SampleError(f"the file has {len(data)} bytes, more than the {MAX_BYTES} allowed for an image")
+    check_bytes(len(data))
     with decoder():
         image = CLASSES[kind](io.BytesIO(data))
     check_size(image.size)
     return image
+
+
+def check_bytes(count: int) -> None:
+    """Raise SampleError if a file is larger than any image that is decoded."""
+    if count > MAX_BYTES:
+        raise SampleError(f"the file has {count} bytes, more than the {MAX_BYTES} allowed for an image")
 
 
 def check_size(size: tuple[int, int]) -> None:

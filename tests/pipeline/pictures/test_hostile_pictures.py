@@ -1,14 +1,18 @@
 """Hostile, damaged and mistaken files: every one is a sentence, soon, and nothing in them is run."""
 
+import os
 import random
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.datasets.decoding import decode
+from pipeline.datasets.files import read_sample
+from pipeline.datasets.formats import FORMATS
 from pipeline.errors import SampleError
 from pipeline.pictures import guarded, opening
 from pipeline.pictures.kinds import kind_of
@@ -61,7 +65,7 @@ KINDS = {"PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM"}
 
 
 def test_only_these_kinds_are_opened() -> None:
-    assert set(opening.CLASSES) == KINDS
+    assert set(opening.CLASSES) == set(FORMATS) == KINDS
     assert {kind_of(encoded(smooth(8, 8), kind)) for kind in KINDS} == KINDS
 
 
@@ -255,6 +259,19 @@ def test_too_many_pixels_are_refused_by_the_header(data: bytes) -> None:
 def test_a_file_of_a_gigabyte_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "MAX_BYTES", 100)
     refused(encoded(smooth(16, 16)), "bytes, more than the 100 allowed for an image")
+
+
+def test_files_without_end_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "device.png", "folder.png"):
+        with pytest.raises(SampleError, match="not a file, but a folder, a pipe or a device"):
+            read_sample(tmp_path / name)
+    with (tmp_path / "holes.png").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(SampleError, match="1099511627776 bytes, more than the 1073741824 allowed"):
+        read_sample(tmp_path / "holes.png")
 
 
 def test_tags_of_a_tiff_that_point_anywhere() -> None:
