@@ -56,7 +56,16 @@ def open_picture(data: bytes, kind: str | None = None) -> ImageFile:
     with decoder():
         image = CLASSES[kind](io.BytesIO(data))
     check_size(image.size)
+    if kind == "JPEG2000":
+        check_depth(data)
     return image
+
+
+def check_depth(data: bytes) -> None:
+    """Raise SampleError for a JPEG 2000 picture of less than 8 bits, which Pillow shows too dark."""
+    at = data.find(b"\xff\x4f\xff\x51")  # its codestream begins with sizes, then has the depth of each channel
+    if at >= 0 and (data[at + 42 : at + 43] or b"\7")[0] & 0x7F < 7:
+        raise SampleError("the image is a JPEG 2000 picture of less than 8 bits a channel; convert it to PNG")
 
 
 def check_bytes(count: int) -> None:

@@ -230,6 +230,12 @@ def test_what_is_beside_the_pixels_of_a_png_costs_nothing(chunks: list[tuple[byt
     assert (decode(png(8, RED_ROWS, 8, 2, chunks), 8) == (255, 0, 0)).all()
 
 
+def test_what_says_which_side_is_up_is_left_out_if_its_checksum_is_wrong() -> None:
+    data = bytearray(png(8, RED_ROWS, 8, 2, [(b"eXIf", bytes(20)), (b"tEXt", b"XML:com.adobe.xmp\0x")]))
+    data[data.index(b"eXIf") + 6] ^= 1
+    assert (decode(bytes(data), 8) == (255, 0, 0)).all()
+
+
 def test_more_pixels_than_a_png_declares_are_not_unpacked() -> None:
     data = png(8, RED_ROWS, 8, 2)
     at = data.index(b"IDAT") - 4

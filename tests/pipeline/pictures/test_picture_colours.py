@@ -12,7 +12,7 @@ from pipeline.errors import SampleError
 from pipeline.pictures import colours
 from pipeline.pictures.colours import ORIENTATION, read_picture
 from tests.pipeline.datasets.samples import encoded, smooth
-from tests.pipeline.pictures.making import LONG, SHORT, big, png, tiff
+from tests.pipeline.pictures.making import LONG, SHORT, big, chunk, png, tiff
 
 RED, GREEN, BLUE, WHITE, BLACK = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255] * 3, [0] * 3
 
@@ -149,6 +149,9 @@ def test_of_a_tiff_the_first_page_counts_and_pages_that_go_round_end() -> None:
     assert row_of(encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:]))[0] == RED
 
 
+JP2 = encoded(smooth(16, 16), "JPEG2000", no_jp2=True)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
@@ -161,6 +164,12 @@ def test_of_a_tiff_the_first_page_counts_and_pages_that_go_round_end() -> None:
         (tiff(1, 1, (8,) * 3, 2, bytes(3), tags={50706: (1, (1, 4, 0, 0))}), r"camera's raw file \(DNG\)"),
         (tiff(1, 1, (16, 16), 1, bytes(4), tags=with_(t338=2)), "rare kind: unknown pixel mode"),
         (tiff(1, 1, (5,), 1, bytes(1)), "rare kind: unknown pixel mode"),
+        (
+            tiff(8, 8, (8,) * 3, 6, bytes(96), tags=with_(t530=(2, 2))),
+            "it has 96 bytes, too few for its 8x8 pixels",
+        ),
+        (JP2[:42] + b"\0" + JP2[43:], "less than 8 bits a channel"),
+        (b"\x89PNG\r\n\x1a\n" + chunk(b"CgBI", bytes(4)), "is a PNG that Xcode has changed"),
         (b"Pf\n1 1\n-1.0\n" + struct.pack("<f", 0.5), "a float picture"),
         (png(0, [b""], 8, 2), "its header declares no pixels"),
         (png(1, [b"\0"], 3, 2), "its header declares no pixels, or colours that there are not"),
