@@ -1,6 +1,7 @@
 """Datasets of image files: where they are looked for, what is said if they are missing, how an image is read."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from pipeline.datasets.walk import Skipped, files_below
 from pipeline.errors import DatasetError, PipelineError, SampleError
 from pipeline.files import user_path
 from pipeline.manifest import DatasetManifest
+from pipeline.pictures.opening import check_bytes
 
 __all__ = ["FilesManifest", "FilesReader", "ImageManifest", "ImageReader", "files_below"]
 
@@ -149,8 +151,12 @@ def find_root(folder: str) -> Path | None:
 
 
 def read_sample(path: Path) -> bytes:
-    """Content of one sample's file. Raises SampleError."""
+    """Content of one sample's file. Raises SampleError; also for what never ends, such as a pipe or a device."""
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise SampleError("not a file, but a folder, a pipe or a device")
+        check_bytes(found.st_size)
         return path.read_bytes()
     except OSError as error:
         raise SampleError(f"cannot read the file: {error.strerror}", unreadable=True) from error
