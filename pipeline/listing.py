@@ -27,6 +27,7 @@ ABSENT = "not in the dataset any more"
 # What a manifest may say otherwise later: where the files are, and what is only told of them.
 MAY_CHANGE = ("root", "folder", "description", "licence", "homepage", "generator", "perceptual", "encoder")
 NAMED = 3  # samples that a sentence names
+LISTING = "listing"  # what the ledger calls what is written beside samples.parquet
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pipeline.verify import Checked, Finding
 
 COMMANDS = {
     "invert": "pipeline invert",
+    "listing": "pipeline invert",
     "augment": "pipeline augment --name {}",
     "shard": "pipeline shard --name {}",
     "directions": "pipeline directions --name {}",

@@ -124,14 +124,3 @@ class Originals:
                 yield load_source(self.build, self.sources[row], self.digests[row]).pixels
             except SampleError as error:
                 yield error
-
-
-def check_sources(build: Build) -> list[str]:
-    """Read every source that was inverted; return which of them are gone or others, a sentence each."""
-    samples = build.samples("id", "source", "sha256", "status")
-    inverted = np.flatnonzero((samples["sha256"] != "") & (samples["status"] != "gone"))
-    found = source_problems(build, inverted, thorough=True)
-    return [
-        f"source of {sample.id} ({sample.source}): {found[row]}: run `pipeline invert` again"
-        for row, sample in zip(found, samples.iloc[list(found)].itertuples(), strict=True)
-    ]

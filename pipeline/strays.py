@@ -24,6 +24,7 @@ PLACES = tuple(
         (r"shards/([^/]+)/dmat/[^/]+/\d+\.h5", r"shard/\1"),
         (r"shards/([^/]+)/(manifest\.json|README\.md|croissant\.json)", r"shard/\1"),
         (r"(evaluate(-[^/]+)?)/results\.(csv|json|html)", r"\1"),
+        (r"skipped\.csv", "listing"),
         (r"report/(index\.html|overview\.png)", "report"),
         (r"directions/([^/]+)/u\d+_\d+-\d+\.png", r"directions/\1"),
         (r"directions\.zarr/([^/]+)/.+", r"directions/\1"),

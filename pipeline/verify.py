@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.belongings import END, end_path, problem_of_end
 from pipeline.build import Build
 from pipeline.config import digest_of
@@ -20,7 +22,9 @@ from pipeline.ledger import (
     recorded_chunks,
     stage_digest,
 )
+from pipeline.listing import GONE
 from pipeline.shards.manifest import SetManifest
+from pipeline.sources import source_problems
 from pipeline.store import problem_of_metadata
 from pipeline.strays import Strays, find_strays
 
@@ -101,6 +105,17 @@ def check_samples(build: Build, checked: Checked) -> int:
     if not samples["id"].is_unique:
         checked.add(f"{build.samples_path}: ids are not unique")
     return len(samples)
+
+
+def check_sources(build: Build, checked: Checked) -> None:
+    """Compare the dataset's files with the digests that they had when they were inverted."""
+    if problem_of_kept(build.samples_path) is not None:
+        return
+    samples = build.samples("id", "source", "sha256", "status")
+    inverted = (samples["sha256"].astype(str) != "") & (samples["status"] != GONE)
+    for row, reason in source_problems(build, np.flatnonzero(inverted), thorough=True).items():
+        sample = samples.iloc[row]
+        checked.add(f"source of {sample['id']} ({sample['source']}): {reason}: run `pipeline invert` again")
 
 
 def check_stage(

@@ -25,8 +25,7 @@ def command(dataset: str | None, build: str | None, as_json: bool, sources: bool
     from pipeline.errors import BuildError
     from pipeline.progress import Progress
     from pipeline.repair import repair_build
-    from pipeline.sources import check_sources
-    from pipeline.verify import problem_of_lock, verify_build
+    from pipeline.verify import check_sources, problem_of_lock, verify_build
 
     target = find_build(dataset, build)
     lock = problem_of_lock(target)
@@ -42,8 +41,7 @@ def command(dataset: str | None, build: str | None, as_json: bool, sources: bool
             checked.add(lock)
         repaired = repair_build(target, checked) if repair else []
         if sources:
-            for problem in check_sources(target):
-                checked.add(problem)
+            check_sources(target, checked)
     result = {
         "build": str(target.root),
         "samples": checked.samples,

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from pipeline.classifiers import LoadedClassifier, load_classifier
 from pipeline.classifiers.architectures import build_network
 from pipeline.classifiers.loading import _load, absolute_spec
-from pipeline.classifiers.manifest import write_classifier
+from pipeline.classifiers.manifest import read_classifier, write_classifier
 from pipeline.errors import ManifestError, PipelineError, WeightsError
 
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -38,6 +38,24 @@ def manifest(tmp_path: Path, network: torch.nn.Module) -> Path:
     return tmp_path / "mine.toml"
 
 
+def without_digest(manifest: Path) -> str:
+    """A manifest as a user would write it."""
+    first, _, rest = manifest.read_text().partition("\n")
+    assert first.startswith("digest = ")
+    return rest
+
+
+def test_a_damaged_manifest_is_told(manifest: Path) -> None:
+    whole = manifest.read_bytes()
+    for place in range(len(whole)):
+        manifest.write_bytes(bytes([*whole[:place], whole[place] ^ 4, *whole[place + 1 :]]))
+        with pytest.raises(ManifestError):
+            read_classifier(str(manifest), 10, 32)
+        manifest.write_bytes(whole[:place])
+        with pytest.raises(ManifestError):
+            read_classifier(str(manifest), 10, 32)
+
+
 def check(loaded: LoadedClassifier, expected: torch.Tensor) -> None:
     """It gives these logits, is frozen, and still hands gradients to its images."""
     assert not any(p.requires_grad for p in loaded.network.parameters())
@@ -58,7 +76,7 @@ def test_a_manifest_round_trip(manifest: Path, network: torch.nn.Module) -> None
 
 def test_the_same_weights_in_another_network_are_another_classifier(manifest: Path) -> None:
     before = load_classifier(str(manifest), 5, 32).sha256
-    manifest.write_text(manifest.read_text().replace("input_size = 16", "input_size = 24"))
+    manifest.write_text(without_digest(manifest).replace("input_size = 16", "input_size = 24"))
     assert load_classifier(str(manifest), 5, 32).sha256 != before
 
 
@@ -131,7 +149,7 @@ def test_a_manifest_for_something_else(
     ],
 )
 def test_a_wrong_manifest(manifest: Path, old: str, new: str, error: type[Exception], words: str) -> None:
-    text = manifest.read_text()
+    text = without_digest(manifest)
     assert old in text
     manifest.write_text(text.replace(old, new, 1))
     with pytest.raises(error, match=words):
