@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import count
 from queue import Empty, Queue
 from typing import Any
 
@@ -42,6 +43,7 @@ class Cluster:
         self.client, self.scheduler, self.wait, self.lease = client, scheduler, wait, lease
         self.run = uuid.uuid4().hex
         self.terms = Terms() if scheduler is None else Terms(software(), lease)
+        self.numbers = count()
         self.submitted: dict[str, Any] = {}
         self.ended: Queue[Any] = Queue()
         self.checked: set[str] = set()
@@ -59,7 +61,7 @@ class Cluster:
         future = self.client.submit(
             carrier(),
             packed(partial(under, self.terms, function, *arguments)),
-            key=f"{name}-{self.run}",
+            key=f"{name}-{self.run}-{next(self.numbers)}",
             pure=False,
             retries=retries,
         )
@@ -230,11 +232,13 @@ class Cluster:
         from distributed import CancelledError, KilledWorker
         from distributed.scheduler import NoValidWorkerError
 
-        task = key.removesuffix(f"-{self.run}")
+        task = key.partition(f"-{self.run}")[0]
         if isinstance(error, NoValidWorkerError):
             return PipelineError(self.deserted())
         if isinstance(error, CancelledError):
-            return PipelineError(self.lost())
+            if self.client.status != "running" or "connection-lost" in str(error):
+                return PipelineError(self.lost())
+            return PipelineError(f"somebody has cancelled {task}{self.where()}, or restarted its workers: {KEPT}")
         if isinstance(error, KilledWorker):
             self.look()  # whoever joined late and cannot do the work is named for it
             return PipelineError(
