@@ -23,7 +23,8 @@ from pipeline.datasets import DatasetReader, parse_dataset
 from pipeline.datasets.base import RESERVED_COLUMNS
 from pipeline.datasets.labels import attribute_labels, nearest
 from pipeline.errors import BuildError, ManifestError
-from pipeline.files import user_path, write_bytes
+from pipeline.files import user_path
+from pipeline.kept import check_kept, is_kept, kept_write, read_kept
 from pipeline.manifest import DatasetManifest
 from pipeline.samples import About, open_table, read_about, read_samples
 
@@ -78,19 +79,32 @@ class Build:
     # --- contents -----------------------------------------------------------------------------------------
 
     def info(self) -> dict[str, Any]:
-        """Content of build.toml. Raises BuildError if it cannot be read."""
+        """Content of build.toml. Raises BuildError if there is none, or it is not as it was written."""
+        if not is_kept(self.info_path):
+            raise BuildError(f"{self.root} is not a build: it has no build.toml")
+        check_kept(self.info_path)
+        return self.parsed(self.info_path.read_bytes())
+
+    def last_info(self) -> dict[str, Any]:
+        """Content of build.toml, or of its second copy where that is damaged. Raises BuildError if both are."""
+        return self.parsed(read_kept(self.info_path))
+
+    def parsed(self, data: bytes) -> dict[str, Any]:
+        """What build.toml says. Raises BuildError if that is not a build's."""
         try:
-            return tomllib.loads(self.info_path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise BuildError(f"{self.root} is not a build: it has no build.toml") from None
-        except (OSError, ValueError) as error:
+            info = tomllib.loads(data.decode())
+        except ValueError as error:
             raise BuildError(f"cannot read {self.info_path}: {error}") from error
+        if not isinstance(info.get("dataset"), dict) or not isinstance(info.get("stages", {}), dict):
+            raise BuildError(f"{self.info_path} is not a build's: it names no dataset")
+        return info
 
     def write_info(self, info: dict[str, Any]) -> None:
         """Replace build.toml."""
         import tomli_w
 
-        write_bytes(self.info_path, tomli_w.dumps(info).encode())
+        with kept_write(self.info_path) as file:
+            file.write(tomli_w.dumps(info).encode())
 
     @property
     def manifest(self) -> DatasetManifest:
@@ -183,7 +197,10 @@ class Build:
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}")
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                file.truncate(0)
 
 
 def open_build(path: str | Path) -> Build:
@@ -194,6 +211,17 @@ def open_build(path: str | Path) -> Build:
 
 
 def resolve_build(dataset: str | None, build: str | None) -> Build:
+    """Open the build a command means, as `find_build` finds it.
+
+    Raises:
+        BuildError: there is no such build, more than one could be meant, or its build.toml is damaged.
+    """
+    found = find_build(dataset, build)
+    found.info()
+    return found
+
+
+def find_build(dataset: str | None, build: str | None) -> Build:
     """Find the build a command means: --build, else builds/DATASET, else the only one there is.
 
     Raises:
@@ -202,7 +230,7 @@ def resolve_build(dataset: str | None, build: str | None) -> Build:
     if build is not None or dataset is not None:
         path = build_place(dataset, build)
     else:
-        found = sorted(info.parent for info in BUILDS.glob("*/build.toml"))
+        found = sorted(path for path in BUILDS.glob("*") if is_kept(path / "build.toml"))
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
             raise BuildError(f"which build? name one with --dataset or --build; here are: {names}")
@@ -211,10 +239,10 @@ def resolve_build(dataset: str | None, build: str | None) -> Build:
                 f"there is no build under {BUILDS.resolve()}: begin with `pipeline invert --dataset color-digits`"
             )
         path = found[0]
-    if not (path / "build.toml").exists():
+    if not is_kept(path / "build.toml"):
         hint = f"pipeline invert --dataset {dataset or 'NAME'}" + (f" --build {build}" if build else "")
         raise BuildError(f"there is no build at {path}: begin one with `{hint}`")
-    return open_build(path)
+    return Build(path.resolve())
 
 
 def build_place(dataset: str | None, build: str | None) -> Path:

@@ -4,26 +4,29 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipeline.errors import BuildError
-from pipeline.files import write_bytes
+from pipeline.tensors import read_tensors, write_tensors
 
 
 def save_checkpoint(
-    path: Path, key: str, step: int, networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
+    path: Path,
+    key: str,
+    step: int,
+    networks: Mapping[str, nn.Module],
+    optimizers: Mapping[str, Optimizer],
+    notes: str = "[]",
 ) -> None:
-    """Write weights, buffers, optimiser moments and the step; `key` identifies the settings."""
+    """Write weights, buffers, optimiser moments, the step, and notes; `key` identifies the settings."""
     tensors: dict[str, Tensor] = {}
     for name, net in networks.items():
         tensors |= {f"{name}/{k}": v.cpu().contiguous() for k, v in net.state_dict().items()}
     for name, optimizer in optimizers.items():
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"{name}/{index}/{k}": v.cpu().contiguous() for k, v in state.items()}
-    write_bytes(path, save(tensors, metadata={"key": key, "step": json.dumps(step)}))
+    write_tensors(path, tensors, {"key": key, "step": json.dumps(step), "notes": notes})
 
 
 def load_checkpoint(
@@ -36,18 +39,11 @@ def load_checkpoint(
     """
     if not path.is_file():
         raise BuildError(f"there is no checkpoint at {path}")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if "step" not in metadata:
-                raise BuildError(f"{path} holds weights alone, not a checkpoint to go on from")
-            if key is not None and metadata["key"] != key:
-                raise BuildError(
-                    f"{path} was trained with other settings; use those again, or --fresh to start over"
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except SafetensorError as error:
-        raise BuildError(f"{path} is not a checkpoint, or damaged: {error}") from error
+    tensors, metadata = opened(path)
+    if "step" not in metadata:
+        raise BuildError(f"{path} holds weights alone, not a checkpoint to go on from")
+    if key is not None and metadata["key"] != key:
+        raise BuildError(f"{path} was trained with other settings; use those again, or --fresh to start over")
     for name, net in networks.items():
         prefix = f"{name}/"
         try:
@@ -66,3 +62,19 @@ def load_checkpoint(
             raise BuildError(f"{path} is a checkpoint of a training of other weights than these settings train")
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return int(json.loads(metadata["step"]))
+
+
+def read_notes(path: Path) -> str:
+    """The notes that were saved with a checkpoint. Raises BuildError if it is damaged."""
+    return opened(path)[1].get("notes", "[]")
+
+
+def opened(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a checkpoint. Raises BuildError if it is damaged."""
+    try:
+        return read_tensors(path)
+    except ValueError as error:
+        raise BuildError(
+            f"{path} is not a checkpoint, or damaged ({error}): put it back from a backup, or begin the training "
+            f"anew with --fresh"
+        ) from error

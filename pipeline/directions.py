@@ -1,6 +1,6 @@
 """Directions in the space of w: what edits move along, and where a build keeps them (NaTra, section 3.4)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -10,10 +10,12 @@ import torch
 import zarr
 from numpy.typing import NDArray
 from torch import Tensor
+from zarr.storage import MemoryStore
 
+from pipeline.belongings import problem_of_end, read_end, writing
 from pipeline.build import Build
 from pipeline.errors import BuildError, PipelineError
-from pipeline.files import PARTIAL, atomic_folder, remove
+from pipeline.files import write_bytes
 
 Floats = NDArray[np.float32]
 Range = tuple[int, int]
@@ -103,24 +105,49 @@ def within_typical(place: Tensor, step: Tensor, typical: Tensor) -> Tensor:
     return torch.minimum(place + step, highest).maximum(lowest) - place
 
 
-def write_directions(build: Build, directions: Directions) -> None:
-    """Put a set into directions.zarr, in place of one of the same name; the caller holds the build's lock."""
-    for leftover in build.root.glob(f"*{PARTIAL}"):
-        remove(leftover)
-    zarr.open_group(build.directions_path, mode="a")
-    with atomic_folder(set_path(build, directions.name), build.root) as partial:
-        attributes: dict[str, Any] = {
-            "method": directions.method,
-            "generator_sha256": directions.generator_sha256,
-            "scored_step": directions.scored_step,
-            "typical": directions.typical,
-            "fine_layers": list(directions.fine_layers),
-            "record": dict(directions.record),
-        }
-        group = zarr.open_group(partial, mode="w", attributes=attributes)
-        for name, dimensions in DIMENSIONS.items():
-            values = np.asarray(getattr(directions, name), np.int32 if name == "ranges" else np.float32)
-            group.create_array(name, data=values, dimension_names=dimensions)
+def record_name(name: str) -> str:
+    """What the ledger calls a set."""
+    return f"directions/{name}"
+
+
+def write_directions(
+    build: Build,
+    directions: Directions,
+    pictures: Iterable[Path] = (),
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Put a set into directions.zarr, in place of one of the same name; the caller holds the build's lock.
+
+    It is recorded together with pictures that are there already, and with `details` that no file of it holds.
+    """
+    files = {build.directions_path / name: data for name, data in zarr_files(directions).items()}
+    with writing(build, record_name(directions.name), [*files, *pictures], details):
+        for path, data in files.items():
+            write_bytes(path, data)
+
+
+def zarr_files(directions: Directions) -> dict[str, bytes]:
+    """The files of a set by their path in directions.zarr."""
+    attributes: dict[str, Any] = {
+        "method": directions.method,
+        "generator_sha256": directions.generator_sha256,
+        "scored_step": directions.scored_step,
+        "typical": directions.typical,
+        "fine_layers": list(directions.fine_layers),
+        "record": dict(directions.record),
+    }
+    held: dict[str, Any] = {}
+    group = zarr.open_group(MemoryStore(held), mode="w").create_group(directions.name, attributes=attributes)
+    for name, dimensions in DIMENSIONS.items():
+        values = np.asarray(getattr(directions, name), np.int32 if name == "ranges" else np.float32)
+        group.create_array(
+            name,
+            data=values,
+            chunks=values.shape,
+            dimension_names=dimensions,
+            config={"write_empty_chunks": True},
+        )
+    return {name: buffer.to_bytes() for name, buffer in sorted(held.items())}
 
 
 def read_directions(build: Build, name: str) -> Directions:
@@ -131,10 +158,14 @@ def read_directions(build: Build, name: str) -> Directions:
         BuildError: it is damaged.
     """
     path = set_path(build, name)
-    if not path.is_dir():
+    if not path.is_dir() and read_end(build, record_name(name)) is None:
         present = list_directions(build)
         others = f"; there are {', '.join(present)}" if present else ""
         raise PipelineError(f"no directions '{name}' yet in {build.root}{others}: run `pipeline directions`")
+    if (problem := problem_of_end(build, record_name(name))) is not None:
+        raise BuildError(
+            f"the directions '{name}' are damaged ({problem}): find them again by `pipeline directions`"
+        )
     try:
         group = zarr.open_group(path, mode="r")
         arrays: dict[str, Any] = {
@@ -145,7 +176,7 @@ def read_directions(build: Build, name: str) -> Directions:
         fine = tuple(attributes.pop("fine_layers"))
         return Directions(name=name, ranges=ranges, fine_layers=fine, **arrays, **attributes)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise BuildError(f"{path} is damaged ({error}): run `pipeline directions --fresh`") from error
+        raise BuildError(f"{path} cannot be read ({error}): find them again by `pipeline directions`") from error
 
 
 def list_directions(build: Build) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +11,21 @@ from typing import IO
 
 from pipeline.errors import PipelineError
 
-PARTIAL = ".partial"
+PARTIAL = ".onmanifold-partial"
+OURS = re.compile(rf".+\.\d+{re.escape(PARTIAL)}")
+ZARRS = re.compile(r".+\.[0-9a-f]{32}\.partial")  # what Zarr calls a chunk that it is writing
+
+
+def partial_path(path: Path) -> Path:
+    """What a file or folder is called while this process writes it."""
+    return path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for writing that appears under its name only when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    partial = partial_path(path)
     try:
         with partial.open("w+b") as file:
             yield file
@@ -49,7 +57,7 @@ def user_path(text: str | Path, below: Path | None = None) -> Path:
         PipelineError: the path begins with `~`, and no home folder is known.
     """
     path = expanded(text)
-    return (path if below is None else below / path).resolve()
+    return Path(os.path.realpath(path if below is None else below / path))  # goes through loops of links too
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -58,42 +66,52 @@ def write_bytes(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-@contextmanager
-def atomic_folder(path: Path, workspace: Path) -> Iterator[Path]:
-    """Give an empty folder that takes the place of `path` when the block ends without an error.
-
-    It is filled in `workspace`, on the same disk, where nobody mistakes it for the real one.
-    """
-    partial = workspace / f"{path.name}.{os.getpid()}{PARTIAL}"
-    remove(partial)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove(path)
-        partial.replace(path)
-    except BaseException:
-        remove(partial)
-        raise
-
-
 def sha256_file(path: Path) -> str:
     """Digest of a file's content in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sweep_partial(root: Path) -> int:
-    """Delete what a killed run left half written below `root`; return how many files that was."""
-    leftovers = [path for path in root.rglob(f"*{PARTIAL}") if path.is_file()]
-    for path in leftovers:
-        path.unlink(missing_ok=True)
-    return len(leftovers)
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """What changes when a file does: size, times and inode; empty where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def leftovers(build: Path) -> list[Path]:
+    """What killed runs left half written in a build: our own partials, and Zarr's inside our groups."""
+    groups = (build / "latents.zarr", build / "directions.zarr", build / "variants")
+    found = []
+    for folder, folders, files in os.walk(build):
+        inside = any(Path(folder).is_relative_to(group) for group in groups)
+        for name in (*folders, *files):
+            if OURS.fullmatch(name) or (inside and ZARRS.fullmatch(name)):
+                found.append(Path(folder, name))
+        folders[:] = [name for name in folders if not OURS.fullmatch(name)]
+    return sorted(found)
+
+
+def sweep_partial(build: Path) -> int:
+    """Delete what killed runs left half written in a build; return how many files and folders that was."""
+    found = leftovers(build)
+    for path in found:
+        remove(path)
+    return len(found)
 
 
 def remove(path: Path) -> None:
     """Delete a file or folder, if it is there."""
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_empty(folder: Path, top: Path) -> None:
+    """Delete a folder, and those above it that are empty then, up to `top`, which stays."""
+    while folder != top and folder.is_relative_to(top) and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent

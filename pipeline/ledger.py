@@ -1,21 +1,22 @@
 """The ledger: one JSON record for each finished chunk, written after its data.
 
 A chunk is done if its record has the present key and inputs and covers its rows, and its outputs on disk have the
-record's digests. Everything else is done again.
+record's digests. Everything else is done again: a record that is damaged, or lies where another belongs, is none.
 """
 
-import json
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.build import Build
 from pipeline.config import digest_of
-from pipeline.files import write_bytes
 from pipeline.outputs import problem_of_output
+from pipeline.sealed import read_sealed, write_sealed
 from pipeline.stage import Chunk, Mending, Stage
 
 Record = dict[str, Any]
+NUMBER = re.compile(r"\d{6,}")  # what records of chunks are called
 
 
 def stage_key(stage: Stage, build: Build) -> str:
@@ -30,17 +31,34 @@ def record_path(build: Build, stage: str, index: int) -> Path:
 
 def write_record(build: Build, record: Record) -> None:
     """Put a record on disk; only call this when the chunk's data is there."""
-    data = json.dumps(record, sort_keys=True, indent=1) + "\n"
-    write_bytes(record_path(build, record["stage"], record["chunk"]), data.encode())
+    write_sealed(record_path(build, record["stage"], record["chunk"]), record)
 
 
 def read_record(build: Build, stage: str, index: int) -> Record | None:
-    """The record of a chunk; None if there is none or it cannot be read."""
-    try:
-        record = json.loads(record_path(build, stage, index).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """The record of a chunk; None if there is none, it is damaged, or it is another chunk's."""
+    record = read_sealed(record_path(build, stage, index))
+    if record is None or (record.get("stage"), record.get("chunk")) != (stage, index):
         return None
-    return record if isinstance(record, dict) else None
+    return record
+
+
+def recorded_chunks(build: Build, stage: str) -> list[int]:
+    """Numbers of the chunks that have a record, whole or not, in order."""
+    names = (path.stem for path in build.ledger_path(stage).glob("*.json"))
+    return sorted(int(name) for name in names if NUMBER.fullmatch(name))
+
+
+def all_records(build: Build, stage: str) -> list[Record]:
+    """Every whole record of a stage, in order of chunks."""
+    found = (read_record(build, stage, index) for index in recorded_chunks(build, stage))
+    return [record for record in found if record is not None]
+
+
+def drop_records(build: Build, stage: str, first: int) -> None:
+    """Delete the records of chunks from number `first` on."""
+    for index in recorded_chunks(build, stage):
+        if index >= first:
+            record_path(build, stage, index).unlink()
 
 
 def state_of(stage: Stage, build: Build, chunk: Chunk, key: str) -> tuple[str | None, tuple[int, ...]]:
@@ -69,19 +87,24 @@ def problem_of_outputs(build: Build, record: Record) -> str | None:
 
 
 def data_digests(build: Build, stage: str) -> list[tuple[int, int, str]]:
-    """(start, stop, digest of the outputs) of every recorded chunk of a stage, in order of rows."""
+    """(start, stop, digest of the outputs) of every chunk of a stage with a whole record, in order of rows."""
     folder = build.ledger_path(stage)
-    return list(_data_digests(folder, folder.stat().st_mtime_ns)) if folder.is_dir() else []
+    return list(_data_digests(build, stage, folder.stat().st_mtime_ns)) if folder.is_dir() else []
 
 
 @lru_cache(maxsize=8)
-def _data_digests(folder: Path, changed_ns: int) -> tuple[tuple[int, int, str], ...]:
-    found = []
-    for path in folder.glob("*.json"):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        digest = digest_of([output["sha256"] for output in record["outputs"]])
-        found.append((record["start"], record["stop"], digest))
-    return tuple(sorted(found))
+def _data_digests(build: Build, stage: str, changed_ns: int) -> tuple[tuple[int, int, str], ...]:
+    return tuple(
+        sorted(
+            (record["start"], record["stop"], digest_of([output["sha256"] for output in record["outputs"]]))
+            for record in all_records(build, stage)
+        )
+    )
+
+
+def look_again() -> None:
+    """Read all records anew from now on: they may have been damaged where they lie, which no folder tells."""
+    _data_digests.cache_clear()
 
 
 def recorded_rows(build: Build, stage: str) -> int:
@@ -91,8 +114,7 @@ def recorded_rows(build: Build, stage: str) -> int:
 
 def details_of(build: Build, stage: str) -> list[dict[str, Any]]:
     """What every recorded chunk of a stage tells beside its outputs, in order of chunks."""
-    paths = sorted(build.ledger_path(stage).glob("*.json"))
-    return [json.loads(path.read_text(encoding="utf-8"))["details"] for path in paths]
+    return [record["details"] for record in all_records(build, stage)]
 
 
 def stage_digest(build: Build, stage: str) -> str:

@@ -11,18 +11,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.belongings import forget, problem_of_end, writing
 from pipeline.build import Build, changed_settings, now
 from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
+from pipeline.datasets.ids import numbered_where_equal
 from pipeline.devices import cpu_count
 from pipeline.errors import BuildError, DatasetError, SampleError
 from pipeline.files import remove, user_path, write_bytes
+from pipeline.kept import is_kept
 from pipeline.samples import About, read_about, read_samples, write_samples
 
 GONE, RETRY = "gone", "retry"  # statuses of samples that are not there any more, or are to be tried again
+LISTING, SKIPPED = "listing", "skipped.csv"  # what the file belongs to, and its name
 ABSENT = "not in the dataset any more"
 # What a manifest may say otherwise later: where the files are, and what is only told of them.
 MAY_CHANGE = ("root", "folder", "description", "licence", "homepage", "generator", "perceptual", "encoder")
 NAMED = 3  # samples that a sentence names
+LISTING = "listing"  # what the ledger calls what is written beside samples.parquet
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def create_build(
     manifest, reader = load_dataset(dataset, label)
     build = Build(user_path(root))
     content = manifest.model_dump(mode="json", exclude_none=True)
-    if not build.info_path.exists() or not build.samples_path.exists() or fresh:
+    if not is_kept(build.info_path) or not is_kept(build.samples_path) or fresh:
         begin(build, content, reader, fresh)
         return Build(build.root)
     refuse_other_dataset(build, content)
@@ -121,7 +126,7 @@ def begin(build: Build, content: dict[str, Any], reader: DatasetReader, fresh: b
         sha256="", stamp=stamps(reader, found.samples["source"]), status="pending", error=""
     )
     with build.lock():
-        stages = build.info().get("stages", {}) if build.info_path.exists() else {}
+        stages = build.info().get("stages", {}) if is_kept(build.info_path) else {}
         if fresh:
             remove(build.ledger_path("invert"))  # its records are of other rows
         write_samples(build.samples_path, samples, found.about)
@@ -194,7 +199,7 @@ def merged(
     before, after = (frame.iloc[there][told].astype("str").to_numpy() for frame in (old, kept))
     relabelled = there[(before != after).any(axis=1)] if old_about.classes else there[:0]
     added = new.iloc[np.setdiff1d(np.arange(len(new)), place[there])].assign(sha256="", status="pending", error="")
-    added["id"] = unused(added["id"], set(kept["id"]))
+    added["id"] = unused(added["id"], kept["id"])
     added = added[in_order(added.columns)]
     kept = kept[added.columns]
     ids = kept["id"].to_numpy()
@@ -292,31 +297,26 @@ def renumbered(labels: "pd.Series[int]", theirs: tuple[str, ...], ours: tuple[st
     return labels.map({i: number[name] for i, name in enumerate(theirs)}).astype("int64")
 
 
-def unused(ids: "pd.Series[str]", used: set[str]) -> list[str]:
+def unused(ids: "pd.Series[str]", used: "pd.Series[str]") -> list[str]:
     """Ids that no other sample has: those given, with a number behind where one is taken."""
-    found = []
-    for each in ids:
-        name, number = each, 2
-        while name in used:
-            name, number = f"{each}_{number}", number + 1
-        used.add(name)
-        found.append(name)
-    return found
+    return numbered_where_equal([*used, *ids])[len(used) :]
 
 
 def write_skipped(build: Build, skipped: Iterable[tuple[str, str]]) -> None:
     """Write skipped.csv, a row for everything in the dataset's folder that is not a sample and why; or none."""
     table = pd.DataFrame(list(skipped), columns=["path", "reason"])
-    path = build.root / "skipped.csv"
+    data = table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape")
+    path = build.root / SKIPPED
     if table.empty:
-        remove(path)
-    else:
-        write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape"))
+        forget(build, LISTING)
+    elif not path.is_file() or path.read_bytes() != data or problem_of_end(build, LISTING) is not None:
+        with writing(build, LISTING, [path]):
+            write_bytes(path, data)
 
 
 def skipped_notes(build: Build) -> list[str]:
     """One sentence that counts what was not taken, by reason; none if all was."""
-    path = build.root / "skipped.csv"
+    path = build.root / SKIPPED
     if not path.is_file():
         return []
     reasons = pd.read_csv(path, usecols=["reason"], encoding_errors="surrogateescape")["reason"].value_counts()

@@ -1,6 +1,7 @@
 """Typed manifests: TOML files that declare which datasets, generators and perceptual nets exist."""
 
 import difflib
+import hashlib
 import os
 import tomllib
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from pipeline.errors import ManifestError, PipelineError
-from pipeline.files import user_path
+from pipeline.files import user_path, write_bytes
 
 MANIFESTS = Path(__file__).resolve().parent.parent / "manifests"
 
@@ -118,18 +119,22 @@ M = TypeVar("M", bound=Manifest)
 
 
 def weights_folder() -> Path:
-    """Where imported networks and their manifests are: $ONMANIFOLD_WEIGHTS, or in the user's data folder."""
-    named = os.environ.get("ONMANIFOLD_WEIGHTS")
-    return user_path(named or "~/.local/share/onmanifold/weights")
+    """Where imported networks and their manifests are: $ONMANIFOLD_WEIGHTS, or in the user's data folder.
+
+    A user without a home folder, as in some containers, has ./weights.
+    """
+    if named := os.environ.get("ONMANIFOLD_WEIGHTS"):
+        return user_path(named)
+    try:
+        return user_path("~/.local/share/onmanifold/weights")
+    except PipelineError:
+        return Path("weights").absolute()
 
 
 def manifest_folders(kind: str) -> tuple[Path, ...]:
     """Return where manifests of a kind are looked for: of generators and encoders, the imported ones come first."""
-    imported = {"generators": ".", "encoders": "encoders"}
-    try:
-        return (weights_folder() / imported[kind], MANIFESTS / kind)
-    except (KeyError, PipelineError):  # a user without a home folder has imported nothing
-        return (MANIFESTS / kind,)
+    imported = {"generators": weights_folder(), "encoders": weights_folder() / "encoders"}
+    return (imported[kind], MANIFESTS / kind) if kind in imported else (MANIFESTS / kind,)
 
 
 def manifest_names(kind: str) -> list[str]:
@@ -162,13 +167,39 @@ def find_manifest(kind: str, name_or_path: str) -> Path:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Parse a TOML file. Raises ManifestError with the place of a syntax error."""
+    """Parse a TOML file; one that begins with the digest of its other lines must have it.
+
+    Raises:
+        ManifestError: it has a syntax error (the message tells the place), or is not as it was written.
+    """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        first, _, rest = data.partition(b"\n")
+        if first.startswith(b"digest = "):
+            if first != digest_line(rest):
+                raise ManifestError(
+                    f"{path} differs from what was written: make it again, or take out its first line (digest) if "
+                    f"you changed it yourself"
+                )
+            data = rest
+        return tomllib.loads(data.decode())
     except tomllib.TOMLDecodeError as error:
         raise ManifestError(f"{path} is not valid TOML: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"cannot read the manifest {path}: {error}") from error
+
+
+def write_toml(path: Path, content: dict[str, Any]) -> None:
+    """Write a manifest, its first line the digest of the others."""
+    import tomli_w
+
+    data = tomli_w.dumps(content).encode()
+    write_bytes(path, digest_line(data) + b"\n" + data)
+
+
+def digest_line(data: bytes) -> bytes:
+    """What a manifest of these lines begins with."""
+    return f'digest = "{hashlib.sha256(data).hexdigest()}"'.encode()
 
 
 def parse_manifest(model: type[M], content: dict[str, Any], path: Path) -> M:

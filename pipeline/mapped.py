@@ -1,7 +1,6 @@
 """Arrays of many images: in memory while they are small, else in a file of which the system loads what is used."""
 
 import math
-import os
 import shutil
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
-from pipeline.files import PARTIAL
+from pipeline.files import partial_path
 
 IN_MEMORY = 2**28  # bytes of an array up to which each process keeps one of its own
 MOST_OF_DISK = 0.9  # share of what is free there that an array in a file may take
@@ -46,7 +45,7 @@ class Filled:
             return np.empty(shape, dtype)
         check_room(needed, self.path.parent)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.partial = self.path.with_name(f"{self.path.name}.{os.getpid()}{PARTIAL}")
+        self.partial = partial_path(self.path)
         made: NDArray[Any] = np.lib.format.open_memmap(self.partial, "w+", dtype, shape)
         return made
 
@@ -83,7 +82,7 @@ def scratch(folder: Path, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         return np.empty(shape, dtype)
     check_room(needed, folder)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"scratch.{os.getpid()}{PARTIAL}"
+    path = partial_path(folder / "scratch")
     made: NDArray[Any] = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
     path.unlink()  # the mapping keeps it
     return made

@@ -3,16 +3,18 @@
 import time
 from collections.abc import Generator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+from pipeline.belongings import announce, conclude, forget, tidy
 from pipeline.build import Build, changed_settings, now
 from pipeline.devices import resolve_device
 from pipeline.errors import BuildError
 from pipeline.execute import Execution, Task, execute
-from pipeline.files import remove, sweep_partial
-from pipeline.ledger import Record, read_record, stage_digest, stage_key, state_of
+from pipeline.files import sweep_partial
+from pipeline.ledger import Record, drop_records, look_again, read_record, stage_digest, stage_key, state_of
 from pipeline.progress import Progress
-from pipeline.stage import Chunk, Revising, Stage
+from pipeline.stage import Chunk, Revising, Stage, WritingFiles
 
 Summary = dict[str, Any]
 
@@ -31,18 +33,21 @@ def run_stage(
         BuildError: the stage was begun with other settings (they are named), unless `fresh`.
     """
     began = time.perf_counter()
+    look_again()
     if execution.scheduler is None:
         resolve_device(execution.device)
     settings = flat(stage.settings(build))  # what it needs and is not there is told before anything is deleted
     if fresh:
         stage.reset(build)
-        remove(build.ledger_path(stage.name))
+        forget(build, stage.name)
     else:
         refuse_other_settings(stage, build, settings)
     sweep_partial(build.root)
     chunks = stage.plan(build)
     started = declare(stage, build, settings, fresh)
     key = stage_key(stage, build)
+    if isinstance(stage, WritingFiles):
+        announce(build, stage.name, stage.files(build, chunks))
     left = undone(stage, build, chunks, key)
     rows_left = sum(map(len, left))
     total = sum(map(len, chunks))
@@ -53,7 +58,12 @@ def run_stage(
         build.write_info(info)
         compute(stage, build, chunks, left, key, execution, unit)
     records = read_records(stage, build, chunks)
+    if isinstance(stage, WritingFiles):
+        drop_records(build, stage.name, len(chunks))
+        tidy(build, stage.name, stage.files(build, chunks))
     summary = stage.finish(build, records)
+    if isinstance(stage, WritingFiles):
+        conclude(build, stage.name, filter(Path.is_file, stage.files(build, chunks)))
     seconds = time.perf_counter() - began
     result: Summary = {
         "stage": stage.name,

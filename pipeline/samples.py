@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import BuildError
-from pipeline.files import atomic_write
+from pipeline.kept import check_kept, kept_write
 
 GROUP = 8192  # rows that lie together in the file
 ABOUT = b"onmanifold"  # key of the file's metadata
@@ -33,7 +33,8 @@ class About:
 
 
 def open_table(path: Path) -> pq.ParquetFile:
-    """Open samples.parquet. Raises BuildError if it cannot be read."""
+    """Open samples.parquet. Raises BuildError if it cannot be read, or is not as it was written."""
+    check_kept(path)
     try:
         return pq.ParquetFile(path)
     except (OSError, ValueError) as error:
@@ -98,7 +99,7 @@ def write_samples(path: Path, samples: pd.DataFrame, about: About) -> None:
     table = table.cast(pa.schema(zip(table.schema.names, types, strict=True), metadata))
     if (there := read_whole(path)) is not None and table.equals(there, check_metadata=True):
         return
-    with atomic_write(path) as file:
+    with kept_write(path) as file:
         pq.write_table(table, file, row_group_size=GROUP)
     del table
     pa.default_memory_pool().release_unused()  # what a large table took would stay with the process
@@ -123,7 +124,7 @@ def update_samples(path: Path, change: Callable[[pd.DataFrame, int], dict[str, A
     first = 0
     with (
         open_table(path) as table,
-        atomic_write(path) as file,
+        kept_write(path) as file,
         pq.ParquetWriter(file, table.schema_arrow) as writer,
     ):
         for group in range(table.metadata.num_row_groups):

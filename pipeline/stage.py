@@ -6,6 +6,7 @@ before it returns, and may be called in any process and in any order: everything
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from pipeline.build import Build
@@ -109,4 +110,13 @@ class Revising(Protocol):
 
     def revise(self, build: Build, chunk: Chunk, rows: Sequence[int]) -> ChunkResult:
         """Do some rows of a finished chunk again and store the chunk anew; the result describes all of it."""
+        ...
+
+
+@runtime_checkable
+class WritingFiles(Protocol):
+    """A stage that writes whole files of its own, beside or instead of rows of a Zarr group."""
+
+    def files(self, build: Build, chunks: Sequence[Chunk]) -> list[Path]:
+        """All that these chunks and `finish` write; what is there from before and not among them is deleted."""
         ...

@@ -43,11 +43,11 @@ def read_weights(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
     return state
 
 
-def write_weights(path: Path, state: Mapping[str, Tensor]) -> str:
+def write_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
     """Write a safetensors file atomically, one tensor in memory at a time; return its digest."""
     # The widest numbers first, so that every tensor is aligned.
     names = sorted(state, key=lambda name: (-state[name].element_size(), name))
-    header: dict[str, object] = {}
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name in names:
         tensor = state[name]

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import tomli_w
 from pydantic import Field
 from torch import nn
 
@@ -11,8 +10,8 @@ from pipeline.classifiers.base import LoadedClassifier
 from pipeline.config import digest_of
 from pipeline.devices import channels_last
 from pipeline.errors import ManifestError, PipelineError, WeightsError
-from pipeline.files import user_path, write_bytes
-from pipeline.manifest import Manifest, parse_manifest, read_toml
+from pipeline.files import user_path
+from pipeline.manifest import Manifest, parse_manifest, read_toml, write_toml
 from pipeline.weights import read_weights, write_weights
 
 
@@ -103,5 +102,5 @@ def write_classifier(
     }
     path = folder / f"{name}.toml"
     parse_manifest(ClassifierManifest, content, path)
-    write_bytes(path, tomli_w.dumps(content).encode())
+    write_toml(path, content)
     return sha256

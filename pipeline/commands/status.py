@@ -17,9 +17,10 @@ def command(dataset: str | None, build: str | None, as_json: bool) -> None:
         pipeline status --dataset color-digits
     """
     from pipeline.build import resolve_build
-    from pipeline.ledger import data_digests
+    from pipeline.ledger import data_digests, look_again
     from pipeline.verify import stale_reasons
 
+    look_again()
     target = resolve_build(dataset, build)
     info, samples = target.info(), target.samples("id", "status", "error")
     counts = {str(name): int(count) for name, count in samples["status"].value_counts().items()}

@@ -125,8 +125,8 @@ class Folder(ImageReader):
         for folder in listing.unreadable:
             if folder.rpartition("/")[0] in trees:
                 raise DatasetError(
-                    f"dataset '{self.manifest.name}': the folder {self.root / folder} cannot be read, and may be a "
-                    f"class: make it readable, or list the classes in 'classes' of the manifest"
+                    f"dataset '{self.manifest.name}': the folder {self.root / folder} cannot be read, or is a link "
+                    f"to nothing, and may be a class: mend or remove it, or list the classes in 'classes'"
                 )
 
     def check_splits(self, folders: Folders, trees: Trees) -> None:

@@ -142,7 +142,10 @@ def rows_of(files: list[str], split: str, label: int, kind: int) -> pd.DataFrame
 
 def check_ranks(dataset: str, top: Path) -> None:
     """Where all of ImageNet is there, its own order must give the indices of the table. Raises DatasetError."""
-    wnids = sorted(path.name for path in top.iterdir() if re.fullmatch(r"n\d{8}", path.name))
+    try:
+        wnids = sorted(path.name for path in top.iterdir() if re.fullmatch(r"n\d{8}", path.name))
+    except OSError as error:
+        raise DatasetError(f"dataset '{dataset}': {top} cannot be read ({error.strerror})") from error
     if len(wnids) != ALL_CLASSES:
         return
     for members in MIXED10.values():

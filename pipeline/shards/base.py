@@ -113,6 +113,7 @@ class ShardFormat(Protocol):
 
     folder: str
     layout: Layout
+    indexes: tuple[str, ...]
 
     def check(self, info: ShardInfo) -> None:
         """Raise PipelineError if the format cannot hold such a set."""
@@ -126,8 +127,8 @@ class ShardFormat(Protocol):
         """Begin a shard of `count` samples; it takes them some at a time, and the same ones give the same bytes."""
         ...
 
-    def write_index(self, folder: Path, files: Sequence[ShardFile]) -> list[str]:
-        """Write what readers need besides the shards; return the names of those files."""
+    def write_index(self, folder: Path, files: Sequence[ShardFile]) -> None:
+        """Write what readers need besides the shards: the files that `indexes` names."""
         ...
 
 

@@ -24,6 +24,7 @@ class Dmat:
     """Writer of `dmat/SPLIT/LABEL.h5`."""
 
     folder = "dmat"
+    indexes: ClassVar[tuple[str, ...]] = ()
     layout: ClassVar[Layout] = "by-class"
 
     def check(self, info: ShardInfo) -> None:
@@ -63,6 +64,5 @@ class Dmat:
 
             yield put
 
-    def write_index(self, folder: Path, files: Sequence[ShardFile]) -> list[str]:
+    def write_index(self, folder: Path, files: Sequence[ShardFile]) -> None:
         """Their loader lists the folder."""
-        return []

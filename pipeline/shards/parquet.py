@@ -21,6 +21,7 @@ class Parquet:
     """Writer of `parquet/SPLIT-00000-of-00004.parquet`."""
 
     folder = "parquet"
+    indexes: ClassVar[tuple[str, ...]] = ()
     layout: ClassVar[Layout] = "shuffled"
 
     def check(self, info: ShardInfo) -> None:
@@ -61,6 +62,5 @@ class Parquet:
             if rows:
                 flush()
 
-    def write_index(self, folder: Path, files: Sequence[ShardFile]) -> list[str]:
+    def write_index(self, folder: Path, files: Sequence[ShardFile]) -> None:
         """Parquet needs no index."""
-        return []

@@ -22,6 +22,7 @@ class WebDataset:
     """Writer of `wds/SPLIT-000000.tar`."""
 
     folder = "wds"
+    indexes: ClassVar[tuple[str, ...]] = ("_info.json", "sizes.json")
     layout: ClassVar[Layout] = "shuffled"
 
     def check(self, info: ShardInfo) -> None:
@@ -50,7 +51,7 @@ class WebDataset:
             file.write(bytes(2 * BLOCKSIZE))
             file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
 
-    def write_index(self, folder: Path, files: Sequence[ShardFile]) -> list[str]:
+    def write_index(self, folder: Path, files: Sequence[ShardFile]) -> None:
         """Write timm's `_info.json` and open_clip's `sizes.json`."""
         splits: dict[str, dict[str, object]] = {}
         for name in dict.fromkeys(file.split for file in files):
@@ -64,7 +65,6 @@ class WebDataset:
         sizes = {Path(file.path).name: file.samples for file in files}
         for name, content in (("_info.json", {"splits": splits}), ("sizes.json", sizes)):
             write_bytes(folder / name, (json.dumps(content, indent=1) + "\n").encode())
-        return ["_info.json", "sizes.json"]
 
 
 def tar_header(name: str, size: int) -> bytes:

@@ -1,6 +1,5 @@
 """What is told of every variant, whatever its mode: how far it is from its source, and whether it fools."""
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,14 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.belongings import problem_of_end, writing
+from pipeline.build import Build
 from pipeline.config import digest_of
-from pipeline.files import write_bytes
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_float, to_uint8
 from pipeline.memory import in_batches
 from pipeline.perceptual import Features, PerceptualNet, load_perceptual, perceptual_digest
 from pipeline.perceptual.base import lpips_distance
 from pipeline.progress import report
+from pipeline.sealed import read_sealed, write_sealed
 from pipeline.seeds import torch_generator
 from stages.augment.modes.base import Context, Sources, Variants
 
@@ -120,24 +121,37 @@ def measure(
     )
 
 
-@lru_cache(maxsize=2)
-def unrelated_distance(generator: str, perceptual: str, device: str, folder: Path) -> float:
+def unrelated_distance(generator: str, perceptual: str, device: str, build: Build) -> float:
     """What counts as too far: a distance that only one in twenty pairs of random images exceeds.
 
     A change of all that a style sets may come near it; beyond it lie broken images. It depends on the two networks
-    alone, so it is the same whatever has been inverted so far, and is kept in a folder.
+    alone, so it is the same whatever has been inverted so far, and is kept in the build.
     """
+    path = unrelated_path(generator, perceptual, device, build)
+    kept = read_sealed(path)
+    if kept is not None and problem_of_end(build, f"cache/{path.name}") is None:
+        return float(kept["distance"])
+    bound = measure_unrelated(generator, perceptual, device)
+    with writing(build, f"cache/{path.name}", [path]):
+        write_sealed(path, {"distance": bound})
+    return bound
+
+
+def unrelated_path(generator: str, perceptual: str, device: str, build: Build) -> Path:
+    """Where the build keeps it."""
     settings = [device, IMAGES, NEIGHBOURS, FARTHEST]
     key = digest_of([open_generator(generator).sha256, perceptual_digest(perceptual), *settings])[:16]
-    path = folder / f"unrelated-{key}.json"
-    try:
-        return float(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        bound = measure_unrelated(generator, perceptual, device)
-        write_bytes(path, json.dumps(bound).encode())
-        return bound
+    return build.root / ".cache" / f"unrelated-{key}.json"
 
 
+def mend_unrelated(generator: str, perceptual: str, device: str, build: Build) -> None:
+    """Measure it anew where the build has had it, and it is damaged or lost."""
+    path = unrelated_path(generator, perceptual, device, build)
+    if build.ledger_path(f"cache/{path.name}").is_dir():
+        unrelated_distance(generator, perceptual, device, build)
+
+
+@lru_cache(maxsize=2)
 def measure_unrelated(generator: str, perceptual: str, device: str) -> float:
     """The distance that FARTHEST of the pairs of neighbours stay below in a row of IMAGES random ones."""
     network, net = open_generator(generator, device).network, load_perceptual(perceptual, device)

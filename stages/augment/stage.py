@@ -15,7 +15,6 @@ from pipeline.capacity import telling_what_fits
 from pipeline.config import digest_of, stored_settings
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
-from pipeline.files import remove
 from pipeline.generators import open_generator
 from pipeline.ledger import Record, data_digests
 from pipeline.outputs import rows_output
@@ -23,10 +22,10 @@ from pipeline.perceptual import perceptual_digest
 from pipeline.progress import part
 from pipeline.run import rows_in_chunks
 from pipeline.stage import Chunk, ChunkResult
-from pipeline.store import ArraySpec, create_group, read_rows, shard_samples, write_rows
+from pipeline.store import ArraySpec, create_group, read_rows, remove_group, shard_samples, write_rows
 from stages.augment.config import SHARED, AugmentConfig
 from stages.augment.layout import Columns, empty_columns, layout
-from stages.augment.measure import measure, unrelated_distance
+from stages.augment.measure import measure, mend_unrelated, unrelated_distance
 from stages.augment.modes import MODES
 from stages.augment.modes.base import Context, Sources
 from stages.augment.setup import edits_digest, make_context, open_classifier, open_edits
@@ -203,7 +202,7 @@ class Augment:
         bound = np.inf
         if not mixup:
             device = resolve_device(self.device).type
-            bound = unrelated_distance(self.generator, self.perceptual, device, build.root / ".cache")
+            bound = unrelated_distance(self.generator, self.perceptual, device, build)
         broken: list[int] = []
         done = 0
         for batch in self.batches(places):
@@ -238,6 +237,7 @@ class Augment:
 
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
         """Count the variants."""
+        mend_unrelated(self.generator, self.perceptual, resolve_device(self.device).type, build)
         rows = sum(r["stop"] - r["start"] for r in records)
         path = build.variants_path(self.variants_name)
         group = read_rows(path, ("valid", "fooled", "source_fooled", "flagged", "distance"), 0, rows)
@@ -253,7 +253,7 @@ class Augment:
 
     def reset(self, build: Build) -> None:
         """Delete the variant set."""
-        remove(build.variants_path(self.variants_name))
+        remove_group(build.variants_path(self.variants_name))
 
 
 @lru_cache(maxsize=2)

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.belongings import announce, problem_of_end, read_end
 from pipeline.build import Build, changed_settings, now
 from pipeline.classifiers import LoadedClassifier
 from pipeline.config import digest_of, stored_settings
-from pipeline.directions import Directions, list_directions, read_directions, write_directions
+from pipeline.directions import Directions, read_directions, record_name, write_directions
 from pipeline.errors import BuildError, PipelineError
-from pipeline.files import atomic_folder
+from pipeline.files import sweep_partial
 from pipeline.generators import LoadedGenerator
 from pipeline.latents import read_composition
 from pipeline.perceptual import load_perceptual, perceptual_digest
@@ -23,7 +24,7 @@ from stages.directions.config import DirectionsConfig
 from stages.directions.ranges import choose_ranges
 from stages.directions.sampling import draw_samples, draw_w, resolve_space
 from stages.directions.scoring import Judges, Scored, score
-from stages.directions.strips import write_strips
+from stages.directions.strips import pictures_of, write_strips
 
 VERSION = 2
 STRIP_ROWS, LARGE_ROWS = 4, 2  # samples in a picture of edits; of images beyond 256x256
@@ -56,16 +57,19 @@ def find_directions(build: Build, name: str, config: DirectionsConfig, parts: Pa
         "classifier": parts.classifier.sha256 if parts.classifier else "",
     }
     scored = digest_of([scored_on.kind, scored_on.w.tolist()])
-    if not fresh and name in list_directions(build):
-        record = read_directions(build, name).record
-        changed = changed_settings(record["settings"], settings)
+    folder, key = build.root / "directions" / name, record_name(name)
+    found = None if fresh else read_end(build, key)
+    if found is not None and found["details"]:
+        changed = changed_settings(found["details"]["settings"], settings)
         if changed:
             raise BuildError(
                 f"the directions '{name}' were found with other settings in {build.root} ({'; '.join(changed)}): "
                 f"use those again, name others with --name, or find these anew with --fresh"
             )
-        if record["scored"] == scored:
-            return {**record["summary"], "computed": False}
+        if found["details"]["scored"] == scored and problem_of_end(build, key) is None:
+            kept = {"folder": str(folder), "seconds": found["details"]["seconds"]}
+            return {**read_directions(build, name).record["summary"], **kept, "computed": False}
+    sweep_partial(build.root)
     began = time.perf_counter()
     directions, axes = unscored(name, config, parts)
     judges = Judges(
@@ -82,12 +86,11 @@ def find_directions(build: Build, name: str, config: DirectionsConfig, parts: Pa
         effect=effect[order],
         flips=flips[order],
     )
-    folder = build.root / "directions" / name
-    with atomic_folder(folder, build.root) as partial:
-        network = parts.generator.network
-        rows = STRIP_ROWS if network.resolution <= 256 else LARGE_ROWS
-        few = scored_on.at(torch.arange(min(rows, len(scored_on.w)))).to(parts.device)
-        strips = write_strips(partial, directions, network, few, parts.batch_size)
+    network = parts.generator.network
+    rows = STRIP_ROWS if network.resolution <= 256 else LARGE_ROWS
+    few = scored_on.at(torch.arange(min(rows, len(scored_on.w)))).to(parts.device)
+    announce(build, key, pictures_of(folder, directions).values())
+    pictures = write_strips(folder, directions, network, few, parts.batch_size)
     summary = {
         "directions": name,
         "axes": len(directions.axes),
@@ -98,13 +101,13 @@ def find_directions(build: Build, name: str, config: DirectionsConfig, parts: Pa
         "condition": axes.condition,
         "explained": axes.explained,
         "largest_cosine": axes.largest_cosine,
-        "strips": strips,
-        "folder": str(folder),
-        "seconds": round(time.perf_counter() - began, 2),
+        "strips": len(pictures),
     }
-    record = {"settings": settings, "scored": scored, "created": now(), "summary": summary}
-    write_directions(build, replace(directions, record=record))
-    return {**summary, "computed": True}
+    record = {"settings": settings, "scored": scored, "summary": summary}
+    seconds = round(time.perf_counter() - began, 2)
+    details = {"settings": settings, "scored": scored, "found": now(), "seconds": seconds}
+    write_directions(build, replace(directions, record=record), pictures, details)
+    return {**summary, "folder": str(folder), "seconds": seconds, "computed": True}
 
 
 def unscored(name: str, config: DirectionsConfig, parts: Parts) -> tuple[Directions, Axes]:

@@ -41,14 +41,20 @@ def shown(images: Tensor) -> Pixels:
     return to_uint8(images).repeat(scale, axis=1).repeat(scale, axis=2)
 
 
+def pictures_of(folder: Path, directions: Directions) -> dict[tuple[int, Range], Path]:
+    """Where the picture of each axis and range lies: u00_5-7.png and so on."""
+    edits = [(axis, layers) for axis in range(len(directions.axes)) for layers in directions.ranges]
+    return {(axis, layers): folder / f"u{axis:02d}_{layers[0]}-{layers[1]}.png" for axis, layers in edits}
+
+
 def write_strips(
     folder: Path, directions: Directions, generator: Generator, scored: Scored, batch_size: int
-) -> int:
-    """Write u00_5-7.png and so on, one for each axis and range, `batch_size` rows at once; return how many."""
-    pictures = [(axis, layers) for axis in range(len(directions.axes)) for layers in directions.ranges]
+) -> list[Path]:
+    """Write the picture of each axis and range, `batch_size` rows at once; return where they are."""
+    pictures = pictures_of(folder, directions)
     with Progress("directions, pictures", len(pictures), "pictures") as progress:
-        for axis, layers in pictures:
+        for (axis, layers), path in pictures.items():
             sheet = strip(directions, generator, scored, axis, layers, batch_size)
-            write_bytes(folder / f"u{axis:02d}_{layers[0]}-{layers[1]}.png", encode_png(sheet))
+            write_bytes(path, encode_png(sheet))
             progress.advance(1)
-    return len(pictures)
+    return list(pictures.values())

@@ -38,6 +38,7 @@ def command(
     """
     from dataclasses import asdict
 
+    from pipeline.belongings import writing
     from pipeline.build import resolve_build
     from pipeline.config import stored_settings
     from pipeline.devices import resolve_device
@@ -53,6 +54,7 @@ def command(
     build = resolve_build(run.dataset, run.build)
     stages = make_stages(build, run, config, shards, seeds, attacks, name)
     with build.lock():
+        remove(decoded_folder(build))  # of a killed run
         size = config.input_size or stages[0].resolution
         memory = 0 if run.scheduler else worker_memory(size, resolve_device(run.device))
         execution = Execution(run.workers, run.scheduler, run.device, memory=memory)
@@ -64,9 +66,14 @@ def command(
         measures = gather(build, stages)
         table, folder = cells(measures), build.root / stages[0].folder
         settings = stored_settings(config)
-        write_bytes(folder / "results.csv", as_csv(measures).encode())
-        write_bytes(folder / "results.json", as_json(measures, table, settings).encode())
-        write_bytes(folder / "results.html", render_page(build.manifest.name, table, settings).encode())
+        results = {
+            folder / "results.csv": as_csv(measures),
+            folder / "results.json": as_json(measures, table, settings),
+            folder / "results.html": render_page(build.manifest.name, table, settings),
+        }
+        with writing(build, stages[0].folder, results):
+            for path, text in results.items():
+                write_bytes(path, text.encode())
     summary = {"results": str(folder / "results.html"), "table": [asdict(cell) for cell in table]}
     click.echo(json.dumps(summary) if run.as_json else f"{as_table(table)}\n  page  {summary['results']}")
     return summary

@@ -14,17 +14,27 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import PipelineError
+from pipeline.shards.manifest import SetManifest
 
 ROWS_AT_ONCE = 32  # of a Parquet file
 NUMBER = re.compile(r"-\d+(-of-\d+)?$")  # what stands behind the split in a shard's name
 
 
 def split_files(folder: Path, split: str) -> list[Path]:
-    """The Parquet files of a split, or its tars. Raises PipelineError if there are neither."""
+    """The Parquet files of a split, or its tars, compared with the set's manifest.json where it has one.
+
+    Raises:
+        PipelineError: there are neither.
+        BuildError: they differ from what was written.
+    """
+    manifest = SetManifest(folder) if (folder / "manifest.json").exists() else None
     there = set()
     for pattern in ("parquet/*.parquet", "wds/*.tar"):
-        splits = {path: NUMBER.sub("", path.stem) for path in sorted(folder.glob(pattern))}
+        found = sorted(folder.glob(pattern)) if manifest is None else manifest.files(pattern)
+        splits = {path: NUMBER.sub("", path.stem) for path in found}
         if files := [path for path, name in splits.items() if name == split]:
+            if manifest is not None:
+                manifest.check(*files)
             return files
         there |= set(splits.values())
     raise PipelineError(
@@ -81,7 +91,10 @@ def count_rows(files: list[Path]) -> int:
     """Samples in the files of a split, as their indexes say."""
     if files[0].suffix == ".parquet":
         return sum(pq.ParquetFile(path).metadata.num_rows for path in files)
-    sizes = json.loads((files[0].parent / "sizes.json").read_text(encoding="utf-8"))
+    folder = files[0].parent
+    if (folder.parent / "manifest.json").exists():
+        SetManifest(folder.parent).check(folder / "sizes.json")
+    sizes = json.loads((folder / "sizes.json").read_text(encoding="utf-8"))
     return sum(int(sizes[path.name]) for path in files)
 
 

@@ -8,21 +8,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from pipeline.batches import batch_slots
+from pipeline.belongings import forget, problem_of_end, writing
 from pipeline.build import Build
 from pipeline.config import digest_of
 from pipeline.devices import resolve_device
 from pipeline.execute import Execution
-from pipeline.files import remove, write_bytes
+from pipeline.files import write_bytes
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.ledger import Record
 from pipeline.manifest import weights_folder
 from pipeline.outputs import file_output
 from pipeline.run import rows_in_chunks, run_stage
 from pipeline.stage import Chunk, ChunkResult
+from pipeline.tensors import read_tensors, write_tensors
 from stages.invert.config import InvertConfig
 from stages.invert.latents import make_latents
 from stages.invert.preconditioner import PROBES, Preconditioner, joined, make_preconditioner, probe
@@ -83,8 +84,7 @@ class Probing:
         return {}
 
     def reset(self, build: Build) -> None:
-        """Delete the probes."""
-        remove(self.folder(build))
+        """Nothing: the probes are recorded."""
 
 
 def prepare(
@@ -102,7 +102,9 @@ def prepare(
         step_seconds: what a gradient step of an image takes here, if that is known: whether to start workers.
     """
     loaded = open_generator(generator)
-    if read(build_path(build, config, loaded)) is not None:
+    own = build_path(build, config, loaded)
+    if read(own) is not None and problem_of_end(build, f"cache/{own.name}") is None:
+        drop_probes(build)
         return
     if (known := read(shared_path(config, loaded))) is not None:
         keep(build, config, loaded, known)
@@ -112,6 +114,15 @@ def prepare(
     if execution.scheduler is None and step_seconds is not None and PROBES * step_seconds < QUICK:
         execution = replace(execution, workers=0)
     run_stage(stage, build, execution, fresh=begun not in (None, stage.settings(build)), unit="probes")
+    drop_probes(build)
+
+
+def drop_probes(build: Build) -> None:
+    """Delete the probes, and the record of taking them, once the preconditioner is there."""
+    info = build.info()
+    if info.get("stages", {}).pop(Probing.name, None) is not None:
+        forget(build, Probing.name)
+        build.write_info(info)
 
 
 def probes_to_take(build: Build, config: InvertConfig, loaded: LoadedGenerator) -> int:
@@ -129,12 +140,12 @@ def present_preconditioner(build: Build, config: InvertConfig, loaded: LoadedGen
 
 def keep(build: Build, config: InvertConfig, loaded: LoadedGenerator, found: Preconditioner) -> None:
     """Write a preconditioner into the build, and beside the weights where that is allowed."""
-    data = save({"basis": found.basis.cpu().contiguous()})
-    write_bytes(build_path(build, config, loaded), data)
-    path = shared_path(config, loaded)
+    own, path = build_path(build, config, loaded), shared_path(config, loaded)
+    with writing(build, f"cache/{own.name}", [own]):
+        write_tensors(own, {"basis": found.basis}, {})
     if read(path) is None:
         try:
-            write_bytes(path, data)
+            write_tensors(path, {"basis": found.basis}, {})
         except OSError:
             return  # a folder that cannot be written to: the build has its own
 
@@ -142,8 +153,8 @@ def keep(build: Build, config: InvertConfig, loaded: LoadedGenerator, found: Pre
 def read(path: Path) -> Preconditioner | None:
     """The preconditioner at a path; None if there is none, or a damaged one."""
     try:
-        return Preconditioner(load_file(path)["basis"]) if path.is_file() else None
-    except (SafetensorError, KeyError, OSError):
+        return Preconditioner(read_tensors(path)[0]["basis"]) if path.is_file() else None
+    except (ValueError, KeyError):
         return None
 
 

@@ -14,7 +14,6 @@ from pipeline.config import digest_of
 from pipeline.devices import resolve_device
 from pipeline.encoders import open_encoder
 from pipeline.errors import SampleError
-from pipeline.files import remove
 from pipeline.generators import open_generator
 from pipeline.images import Pixels
 from pipeline.ledger import Record, read_record
@@ -24,7 +23,7 @@ from pipeline.perceptual import perceptual_digest
 from pipeline.run import rows_in_chunks
 from pipeline.samples import count_samples, update_samples
 from pipeline.stage import Chunk, ChunkResult
-from pipeline.store import ArraySpec, create_group, read_rows, shard_samples, write_rows
+from pipeline.store import ArraySpec, create_group, read_rows, remove_group, shard_samples, write_rows
 from stages.invert.config import InvertConfig
 from stages.invert.fit import Fitter, is_poor
 from stages.invert.latents import ComposedCodes, compose_layer, make_latents
@@ -264,7 +263,7 @@ class Invert:
 
     def reset(self, build: Build) -> None:
         """Delete latents.zarr."""
-        remove(build.latents_path)
+        remove_group(build.latents_path)
 
 
 def good_rows(build: Build, records: list[Record]) -> NDArray[np.bool_]:

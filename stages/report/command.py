@@ -25,6 +25,7 @@ def command(
     \b
         pipeline report --dataset color-digits
     """
+    from pipeline.belongings import writing
     from pipeline.build import resolve_build
     from pipeline.files import write_bytes
     from pipeline.images import encode_png
@@ -33,9 +34,10 @@ def command(
 
     target = resolve_build(dataset, build)
     contents = gather(target, samples, per_set, seed, device)
-    write_bytes(target.report_path, render_page(contents).encode())
     picture = target.report_path.with_name("overview.png")
-    write_bytes(picture, encode_png(overview(contents.gallery)))
+    with writing(target, "report", [target.report_path, picture]):
+        write_bytes(target.report_path, render_page(contents).encode())
+        write_bytes(picture, encode_png(overview(contents.gallery)))
     if as_json:
         click.echo(json.dumps({"page": str(target.report_path), "picture": str(picture)}))
     else:

@@ -136,9 +136,9 @@ class Album:
 
     def rows(self, rows: NDArray[np.int64], per_set: int, progress: Progress) -> list[Row]:
         """Some samples; one whose original cannot be read any more shows its reconstruction alone."""
-        psnr: Any = open_group(self.build.latents_path)["psnr"]
+        psnr = read_scattered(self.build.latents_path, ["psnr"], rows)["psnr"]
         found = []
-        for row in rows:
+        for row, quality in zip(rows, psnr, strict=True):
             sample = self.samples.iloc[row]
             reconstruction = self.reconstruction(int(row))
             (own,) = self.originals.read([int(row)])
@@ -150,7 +150,7 @@ class Album:
                     sample["id"],
                     class_name,
                     sample["split"],
-                    float(psnr[int(row)]),
+                    float(quality),
                     original,
                     reconstruction,
                     variants,

@@ -1,6 +1,7 @@
 """The stage: latents and variants in, one shard of every format out."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from pipeline.capacity import telling_what_fits
 from pipeline.config import digest_of, stored_settings
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
-from pipeline.files import remove, write_bytes
+from pipeline.files import write_bytes
 from pipeline.generators import open_generator
 from pipeline.ledger import Record, data_digests
 from pipeline.outputs import Output, file_output
@@ -127,6 +128,18 @@ class Shard:
             if writer.layout == plan.layout
         }
 
+    def beside(self) -> list[str]:
+        """What a set holds beside its shards and manifest.json, relative to its folder."""
+        writers = shard_formats(self.config.format).values()
+        indexes = [f"{writer.folder}/{name}" for writer in writers for name in writer.indexes]
+        return [*indexes, "README.md", "croissant.json"]
+
+    def files(self, build: Build, chunks: Sequence[Chunk]) -> list[Path]:
+        """The whole set."""
+        plans, root = self.plans(build), build.shards_path(self.shards_name)
+        shards = [path for chunk in chunks for path in self.paths(build, plans[chunk.index]).values()]
+        return [*shards, *(root / name for name in (*self.beside(), "manifest.json"))]
+
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Render the shard's images and write it in every format."""
         plan, info = self.plans(build)[chunk.index], self.info(build)
@@ -145,25 +158,19 @@ class Shard:
         )
 
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:
-        """Delete files of another layout, write the indexes, the card, Croissant and, last, manifest.json."""
+        """Write the indexes, the card, Croissant and, last, manifest.json."""
         root, info = build.shards_path(self.shards_name), self.info(build)
         files = [shard_file(build, root, record, output) for record in records for output in record["outputs"]]
         kinds: Counter[str] = Counter()
         for record in records:
             if record["details"]["layout"] == records[0]["details"]["layout"]:  # another layout holds the same
                 kinds.update(record["details"]["kinds"])
-        keep = {root / file.path for file in files}
         for writer in shard_formats(self.config.format).values():
-            folder = root / writer.folder
             mine = [file for file in files if file.path.startswith(f"{writer.folder}/")]
-            keep |= {folder / name for name in writer.write_index(folder, mine)}
+            writer.write_index(root / writer.folder, mine)
         write_bytes(root / "README.md", dataset_card(info, files, dict(sorted(kinds.items()))).encode())
         write_bytes(root / "croissant.json", croissant(info, files, build.info()["created"][:10]).encode())
-        keep |= {root / name for name in ("README.md", "croissant.json", "manifest.json")}
-        for path in root.rglob("*"):
-            if path.is_file() and path not in keep:
-                path.unlink()
-        write_manifest(root, files, records[0]["key"])
+        write_manifest(root, files, [root / name for name in self.beside()], records[0]["key"])
         return {
             "shards": str(root),
             "files": len(files),
@@ -172,8 +179,7 @@ class Shard:
         }
 
     def reset(self, build: Build) -> None:
-        """Delete the shard set."""
-        remove(build.shards_path(self.shards_name))
+        """Nothing: all its files are recorded."""
 
 
 @lru_cache(maxsize=2)

@@ -49,6 +49,7 @@ def command(
 
     import torch
 
+    from pipeline.belongings import announce, conclude, forget
     from pipeline.build import build_place
     from pipeline.config import digest_of
     from pipeline.datasets import load_dataset
@@ -56,7 +57,6 @@ def command(
     from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
     from pipeline.encoders import open_encoder
     from pipeline.errors import ManifestError
-    from pipeline.files import remove
     from pipeline.generators import open_generator
     from pipeline.listing import create_build
     from pipeline.perceptual import load_perceptual, perceptual_digest
@@ -87,8 +87,11 @@ def command(
     target = create_build(root, dataset)  # not before all that can be refused has been
     with target.lock():
         images = torch.from_numpy(load_split(target, "train")[0])
+        made = [f"{name}.{end}" for name in ("generator", "encoder") for end in ("safetensors", "toml")]
+        files = [folder / name for name in ("checkpoint.safetensors", *made)]
+        announce(target, "shifted", files)
         if fresh:
-            remove(folder)
+            forget(target, "shifted")
         key = digest_of(
             {
                 **asdict(config),
@@ -109,12 +112,13 @@ def command(
                 images,
                 steps=config.steps,
                 snapshot=config.snapshot,
-                checkpoint=folder / "checkpoint.safetensors",
+                checkpoint=files[0],
                 key=key,
                 on_progress=on_progress,
             )
         trainer.generator.requires_grad_(False)
         path = write_shifted(folder, trainer.generator, loaded, frozen, manifest.name, config)
+        conclude(target, "shifted", files)
         summary: dict[str, Any] = {"generator": str(path), "encoder": str(folder / "encoder.toml")}
         for split in target.samples("split")["split"].unique():
             held = torch.from_numpy(load_split(target, split, MEASURED)[0])

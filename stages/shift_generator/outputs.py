@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 from safetensors.torch import save
 from torch import nn
 
@@ -11,7 +10,7 @@ from pipeline.config import changed_options
 from pipeline.encoders import LoadedEncoder
 from pipeline.files import sha256_file, write_bytes
 from pipeline.generators import LoadedGenerator
-from pipeline.manifest import network_settings
+from pipeline.manifest import network_settings, write_toml
 from stages.shift_generator.config import ShiftGeneratorConfig
 
 
@@ -54,5 +53,5 @@ def write_shifted(
     }
     shifted |= {"family": encoder.manifest.family, "settings": encoder.manifest.settings}
     for name, content in (("encoder", shifted), ("generator", generator)):
-        write_bytes(folder / f"{name}.toml", tomli_w.dumps(content).encode())
+        write_toml(folder / f"{name}.toml", content)
     return folder / "generator.toml"

@@ -47,6 +47,7 @@ def command(
 
     import torch
 
+    from pipeline.belongings import announce, conclude, forget
     from pipeline.build import build_place
     from pipeline.config import digest_of
     from pipeline.datasets import load_dataset
@@ -54,7 +55,6 @@ def command(
     from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
     from pipeline.encoders import read_encoder
     from pipeline.errors import ManifestError
-    from pipeline.files import remove
     from pipeline.generators import open_generator
     from pipeline.listing import create_build
     from pipeline.perceptual import load_perceptual, perceptual_digest
@@ -85,8 +85,10 @@ def command(
     target = create_build(root, dataset)  # not before all that can be refused has been
     with target.lock():
         images = torch.from_numpy(load_split(target, "train")[0])
+        files = [folder / name for name in ("checkpoint.safetensors", "encoder.safetensors", "encoder.toml")]
+        announce(target, "encoder", files)
         if fresh:
-            remove(folder)
+            forget(target, "encoder")
         key = digest_of(
             {
                 **asdict(config),
@@ -107,11 +109,12 @@ def command(
                 images,
                 steps=config.steps,
                 snapshot=config.snapshot,
-                checkpoint=folder / "checkpoint.safetensors",
+                checkpoint=files[0],
                 key=key,
                 on_progress=on_progress,
             )
         path = write_encoder(folder, trainer.ema, dataset, loaded.sha256, config, init)
+        conclude(target, "encoder", files)
         summary: dict[str, Any] = {"encoder": str(path)}
         for split in target.samples("split")["split"].unique():
             held = torch.from_numpy(load_split(target, split, MEASURED)[0])

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import tomli_w
 from safetensors.torch import save
 from torch import nn
 
 from pipeline.config import changed_options
 from pipeline.files import sha256_file, write_bytes
+from pipeline.manifest import write_toml
 from stages.train_encoder.config import TrainEncoderConfig
 
 
@@ -35,5 +35,5 @@ def write_encoder(
         "command": f"pipeline train-encoder --dataset {dataset}{begun}{changed_options(config)}",
     }
     path = folder / "encoder.toml"
-    write_bytes(path, tomli_w.dumps(content).encode())
+    write_toml(path, content)
     return path

@@ -42,17 +42,18 @@ def command(
     """
     import torch
 
+    from pipeline.belongings import add, announce, forget, read_end
     from pipeline.build import build_place
     from pipeline.config import digest_of, stored_settings
     from pipeline.datasets import load_dataset
     from pipeline.datasets.loading import load_split
     from pipeline.devices import cpu_count, keep_freed_memory, resolve_device
     from pipeline.errors import PipelineError
-    from pipeline.files import expanded, remove
+    from pipeline.files import expanded
     from pipeline.listing import create_build
     from pipeline.progress import Progress
     from pipeline.training import check_begun_elsewhere
-    from stages.train_generator.run import CHECKPOINT, train, write_manifest
+    from stages.train_generator.run import CHECKPOINT, FILES, NAME, train, write_manifest
     from stages.train_generator.start import open_start
     from stages.train_generator.training import Trainer
 
@@ -76,8 +77,10 @@ def command(
     target = create_build(root, dataset)  # not before all that can be refused has been
     with target.lock():
         pixels, labels = load_split(target, "train")
+        recorded = read_end(target, NAME) is not None
+        announce(target, NAME, [folder / name for name in FILES])
         if fresh:
-            remove(folder)
+            forget(target, NAME)
         begun = {"init": init, "generator": start and start.sha256}
         key = digest_of({**stored_settings(config), "dataset": target.manifest.model_dump(mode="json"), **begun})
         with Progress("train-generator", config.images, "images") as progress:
@@ -94,6 +97,9 @@ def command(
                 key=key,
                 folder=folder,
                 on_progress=on_progress,
+                on_grid=lambda path: add(target, NAME, [path]),
             )
         manifest = write_manifest(folder, target.manifest.name, resolution, config, init, start)
+        older = [] if recorded else sorted(folder.glob("grids/*.png"))  # of snapshots whose record is lost
+        add(target, NAME, [*older, *(folder / name for name in FILES)], complete=True)
     return show_summary({"generator": str(manifest), "grids": str(folder / "grids"), **quality}, as_json)

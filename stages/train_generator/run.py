@@ -13,17 +13,21 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pipeline.batches import rendered_slots_of
-from pipeline.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.checkpoint import load_checkpoint, read_notes, save_checkpoint
 from pipeline.config import changed_options
 from pipeline.files import atomic_write, sha256_file, write_bytes
 from pipeline.images import grid, shrunk, to_uint8
+from pipeline.manifest import write_toml
 from pipeline.seeds import torch_generator
 from stages.train_generator.config import TrainGeneratorConfig
 from stages.train_generator.quality import Judge
 from stages.train_generator.start import Start
 from stages.train_generator.training import Trainer
 
+NAME = "generator"  # of the folder, and in the ledger
 CHECKPOINT = "checkpoint.safetensors"
+METRICS = "metrics.jsonl"
+FILES = (CHECKPOINT, METRICS, "generator.safetensors", "generator.toml")  # beside the grids
 SHOWN, FEW = 128, 32  # samples in a grid; of large images
 LARGEST = 128  # pixels of their sides there
 
@@ -37,19 +41,18 @@ def train(
     key: str,
     folder: Path,
     on_progress: Callable[[int, dict[str, float]], None],
+    on_grid: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, Any]:
     """Train on images uint8 [N, H, W, 3]; return the quality of the generator at the end.
 
     Writes `checkpoint.safetensors`, `metrics.jsonl`, `grids/*.png` and `generator.safetensors` to `folder`,
-    and continues from the checkpoint that is there.
+    and continues from the checkpoint that is there. `on_grid` is told of each grid that is drawn.
     """
     config, checkpoint = trainer.config, folder / CHECKPOINT
-    metrics_path = folder / "metrics.jsonl"
     metrics: list[dict[str, Any]] = []
     if checkpoint.is_file():
         trainer.step = load_checkpoint(checkpoint, key, trainer.networks, trainer.optimizers)
-        metrics = [json.loads(line) for line in metrics_path.read_text(encoding="utf-8").splitlines()]
-        metrics = [row for row in metrics if row["images"] <= trainer.images_seen]
+        metrics = json.loads(read_notes(checkpoint))
     judge = Judge(images, labels, num_classes, config.seed, config.judge_epochs, trainer.device)
 
     losses: dict[str, float] = {}
@@ -60,15 +63,26 @@ def train(
         if trainer.images_seen // config.snapshot > before or trainer.images_seen >= config.images:
             quality = judge.measure(trainer.G_ema)
             metrics.append({"images": trainer.images_seen, **quality.as_dict(), **losses})
-            save_generator(trainer, folder / "generator.safetensors")
-            write_grid(trainer, folder / "grids" / f"{trainer.images_seen:08d}.png")
-            write_bytes(metrics_path, "".join(json.dumps(row) + "\n" for row in metrics).encode())
-            save_checkpoint(checkpoint, key, trainer.step, trainer.networks, trainer.optimizers)
+            write_snapshot(trainer, folder, metrics, on_grid)
+            notes = json.dumps(metrics)
+            save_checkpoint(checkpoint, key, trainer.step, trainer.networks, trainer.optimizers, notes)
+    write_snapshot(trainer, folder, metrics, on_grid)  # it may have been damaged since
     return {
         **metrics[-1],
         "frechet_real_real": round(judge.real_real, 4),
         "confidence_real": round(judge.real_confidence, 4),
     }
+
+
+def write_snapshot(
+    trainer: Trainer, folder: Path, metrics: list[dict[str, Any]], on_grid: Callable[[Path], None]
+) -> None:
+    """Write the averaged generator, its grid, and how good all were up to now."""
+    save_generator(trainer, folder / "generator.safetensors")
+    grid_path = folder / "grids" / f"{trainer.images_seen:08d}.png"
+    write_grid(trainer, grid_path)
+    on_grid(grid_path)
+    write_bytes(folder / METRICS, "".join(json.dumps(row) + "\n" for row in metrics).encode())
 
 
 def save_generator(trainer: Trainer, path: Path) -> None:
@@ -101,8 +115,6 @@ def write_manifest(
     start: Start | None = None,
 ) -> Path:
     """Declare the trained generator, so that `--generator PATH` takes it; return the manifest's path."""
-    import tomli_w
-
     weights = folder / "generator.safetensors"
     family, command = config.family, f"pipeline train-generator --dataset {dataset}"
     if init is not None:
@@ -122,5 +134,5 @@ def write_manifest(
     if start is not None:
         content |= start.settings
     path = folder / "generator.toml"
-    write_bytes(path, tomli_w.dumps(content).encode())
+    write_toml(path, content)
     return path

@@ -25,16 +25,17 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
             --perceptual builds/color-digits/perceptual/perceptual.toml
     """
 
-    import tomli_w
     import torch
     from safetensors.torch import save
 
+    from pipeline.belongings import announce, conclude
     from pipeline.build import build_place
     from pipeline.config import changed_options
     from pipeline.datasets.loading import load_split
     from pipeline.devices import use_one_thread
     from pipeline.files import sha256_file, write_bytes
     from pipeline.listing import create_build
+    from pipeline.manifest import write_toml
     from pipeline.progress import Progress
     from stages.train_perceptual.training import accuracy, train, untrained_net
 
@@ -49,7 +50,8 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
             net = train(config, images, shown, lambda step, loss: progress.advance(1, f"loss {loss:.3f}"))
         right = accuracy(net, images, held_out, config.seed)
         untrained = accuracy(untrained_net(config.seed), images, held_out, config.seed)
-        weights = folder / "perceptual.safetensors"
+        weights, declared = folder / "perceptual.safetensors", folder / "perceptual.toml"
+        announce(target, "perceptual", [weights, declared])
         write_bytes(weights, save({name: tensor.contiguous() for name, tensor in net.state_dict().items()}))
         content = {
             "name": f"{target.manifest.name}-trained",
@@ -59,10 +61,11 @@ def command(dataset: str, build: str | None, as_json: bool, config: TrainPercept
             "sha256": sha256_file(weights),
             "command": f"pipeline train-perceptual --dataset {dataset}{changed_options(config)}",
         }
-        write_bytes(folder / "perceptual.toml", tomli_w.dumps(content).encode())
+        write_toml(declared, content)
+        conclude(target, "perceptual", [weights, declared])
     return show_summary(
         {
-            "perceptual": str(folder / "perceptual.toml"),
+            "perceptual": str(declared),
             "held_out_choices_right": round(right, 4),
             "untrained_net": round(untrained, 4),
         },

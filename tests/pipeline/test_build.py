@@ -53,6 +53,7 @@ def test_which_build_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_damaged_build_toml_is_named(tmp_path: Path) -> None:
     build = create_build(tmp_path / "b", "color-digits")
-    build.info_path.write_text("this is = = not toml")
-    with pytest.raises(BuildError, match="cannot read"):
-        open_build(tmp_path / "b")
+    for damage in ("this is = = not toml", "", build.info_path.read_text() + " "):
+        build.info_path.write_text(damage)
+        with pytest.raises(BuildError, match=r"build.toml differs from what was written: .* --repair. restores it"):
+            open_build(tmp_path / "b")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from pipeline.directions import (
     write_directions,
 )
 from pipeline.errors import BuildError, PipelineError
-from pipeline.files import atomic_folder
 
 NAN = float("nan")
 
@@ -102,25 +102,26 @@ def test_a_new_set_replaces_the_old_one_and_leaves_the_others(tmp_path: Path) ->
     build = Build(tmp_path)
     write_directions(build, made("a"))
     write_directions(build, made("b"))
-    (tmp_path / "a.99.partial").mkdir()  # of a killed run
     write_directions(build, replace(made("a"), method="umap"))
     assert list_directions(build) == ["a", "b"]
     assert read_directions(build, "a").method == "umap"
-    assert list(tmp_path.glob("*.partial")) == []
 
 
-def test_an_interrupted_replacement_keeps_the_old(tmp_path: Path) -> None:
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "kept" / "old").touch()
-
-    def stop_in_the_middle() -> None:
-        with atomic_folder(tmp_path / "kept", tmp_path) as partial:
-            (partial / "new").touch()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        stop_in_the_middle()
-    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["kept", "kept/old"]
+def test_an_interrupted_replacement_is_told_and_leaves_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, notes = Build(tmp_path), tmp_path / "directions.zarr" / "a" / "notes.txt"
+    write_directions(build, made("a"))
+    notes.write_text("mine")
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.directions.write_bytes", Mock(side_effect=[None, KeyboardInterrupt]))
+        with pytest.raises(KeyboardInterrupt):
+            write_directions(build, replace(made("a"), method="umap"))
+    with pytest.raises(BuildError, match="not finished"):
+        read_directions(build, "a")
+    write_directions(build, replace(made("a"), method="umap"))
+    assert read_directions(build, "a").method == "umap"
+    assert notes.read_text() == "mine"
 
 
 def test_a_missing_set_names_those_that_are_there(tmp_path: Path) -> None:
@@ -135,5 +136,5 @@ def test_a_missing_set_names_those_that_are_there(tmp_path: Path) -> None:
 def test_a_damaged_set_is_one_sentence(tmp_path: Path, damage: str) -> None:
     write_directions(Build(tmp_path), made())
     (tmp_path / "directions.zarr" / "found" / damage).write_bytes(b"nonsense")
-    with pytest.raises(BuildError, match=r"is damaged .*: run `pipeline directions --fresh`"):
+    with pytest.raises(BuildError, match=r"'found' are damaged .*: find them again by"):
         read_directions(Build(tmp_path), "found")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import atomic_write, remove, sha256_file, sweep_partial, write_bytes
+from pipeline.files import PARTIAL, atomic_write, remove, sha256_file, sweep_partial, write_bytes
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -24,9 +24,17 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 def test_leftovers_are_swept(tmp_path: Path) -> None:
     write_bytes(tmp_path / "sub" / "whole", b"x")
-    (tmp_path / "sub" / "half.123.partial").write_bytes(b"y")
-    assert sweep_partial(tmp_path) == 1
-    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["whole"]
+    ours, zarrs = f"half.123{PARTIAL}", f"0.{'0a' * 16}.partial"
+    others = ["video.mp4.partial", f"{zarrs}", "a.12.partial"]
+    for name in (ours, *others):
+        (tmp_path / "sub" / name).write_bytes(b"y")
+    (tmp_path / "latents.zarr" / "w").mkdir(parents=True)
+    for name in (zarrs, "b.12.partial"):
+        (tmp_path / "latents.zarr" / "w" / name).write_bytes(b"y")
+    (tmp_path / f"folder.7{PARTIAL}").mkdir()
+    assert sweep_partial(tmp_path) == 3
+    assert {path.name for path in (tmp_path / "sub").iterdir()} == {"whole", *others}
+    assert [path.name for path in (tmp_path / "latents.zarr" / "w").iterdir()] == ["b.12.partial"]
 
 
 def test_digest_and_removal(tmp_path: Path) -> None:

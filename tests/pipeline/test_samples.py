@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline import samples
 from pipeline.errors import BuildError
+from pipeline.kept import acceptable, problem_of_copy, restore_kept
 from pipeline.samples import About, count_samples, read_about, read_samples, update_samples, write_samples
 
 ROWS = 50
@@ -47,6 +48,7 @@ def test_the_whole_table_its_length_and_its_notes(table: tuple[Path, pd.DataFram
 def test_an_update_changes_what_it_names(table: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
     path = tmp_path / "samples.parquet"
     path.write_bytes(table[0].read_bytes())
+    restore_kept(path)
     update_samples(path, lambda rows, first: {"status": [f"{i}" for i in range(first, first + len(rows))]})
     assert read_samples(path)["status"].tolist() == [str(i) for i in range(ROWS)]
     assert read_samples(path, ("id", "label")).equals(table[1][["id", "label"]])
@@ -56,6 +58,7 @@ def test_an_update_changes_what_it_names(table: tuple[Path, pd.DataFrame], tmp_p
 def test_an_update_that_fails_leaves_the_table(table: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
     path = tmp_path / "samples.parquet"
     path.write_bytes(table[0].read_bytes())
+    restore_kept(path)
 
     def change(rows: pd.DataFrame, first: int) -> dict[str, list[str]]:
         if first:
@@ -65,11 +68,44 @@ def test_an_update_that_fails_leaves_the_table(table: tuple[Path, pd.DataFrame],
     with pytest.raises(KeyboardInterrupt):
         update_samples(path, change)
     assert path.read_bytes() == table[0].read_bytes()
-    assert list(tmp_path.iterdir()) == [path]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / ".ledger", path]
 
 
-def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+def test_a_damaged_table_is_named_and_restored(table: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
     path = tmp_path / "samples.parquet"
-    path.write_bytes(b"not a table")
-    with pytest.raises(BuildError, match=r"cannot read .*samples\.parquet"):
-        read_samples(path)
+    path.write_bytes(table[0].read_bytes())
+    restore_kept(path)
+    whole = path.read_bytes()
+    for damage in (whole[:-9], whole + b"0", b"", bytes([whole[0] ^ 1]) + whole[1:], None):
+        path.unlink()
+        if damage is not None:
+            path.write_bytes(damage)
+        with pytest.raises(BuildError, match=r"samples\.parquet (differs from what was written|is missing)"):
+            read_samples(path)
+        restore_kept(path)
+        assert path.read_bytes() == whole
+    assert read_samples(path)["id"].tolist() == table[1]["id"].tolist()
+
+
+@pytest.mark.parametrize("killed_at", ["samples.parquet", ".ledger/samples.parquet"])
+def test_a_kill_in_an_update_is_no_damage(
+    table: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    path, replace = tmp_path / "samples.parquet", Path.replace
+    path.write_bytes(table[0].read_bytes())
+    restore_kept(path)
+
+    def replace_unless_killed(partial: Path, target: Path) -> Path:
+        if target == tmp_path / killed_at:
+            raise KeyboardInterrupt
+        return replace(partial, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", replace_unless_killed)
+        with pytest.raises(KeyboardInterrupt):
+            update_samples(path, lambda rows, first: {"status": ["ok"] * len(rows)})
+    done = set(read_samples(path)["status"]) == {"ok"}
+    assert done == killed_at.startswith(".ledger")
+    assert problem_of_copy(path) is None
+    update_samples(path, lambda rows, first: {"status": ["ok"] * len(rows)})
+    assert len(acceptable(path)) == 1

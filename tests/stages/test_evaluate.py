@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.classifiers import load_classifier
+from pipeline.files import sha256_file
+from pipeline.sealed import read_sealed, write_sealed
 from tests.conftest import Finished, run_pipeline
 
 QUICK = ("--width", "4", "--steps", "6", "--train-batch", "16", "--workers", "0", "--device", "cpu")
@@ -207,6 +209,16 @@ def test_what_one_row_lacks_is_told_before_any_is_trained_or_deleted(build: Path
     evaluate(build, "--shards", "slim")
 
 
+def declare_anew(folder: Path) -> None:
+    """Write a set's manifest.json for what its files are now."""
+    content = read_sealed(folder / "manifest.json")
+    assert content is not None
+    for entry in content["shards"]:
+        path = folder / entry["path"]
+        entry |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    write_sealed(folder / "manifest.json", content)
+
+
 def test_a_test_set_of_other_labels_is_refused(build: Path) -> None:
     done = run_pipeline("shard", "--build", build, "--variants", "none", "--name", "odd", "--workers", "0")
     assert done.code == 0, done.err
@@ -217,6 +229,7 @@ def test_a_test_set_of_other_labels_is_refused(build: Path) -> None:
             b"huggingface": table.schema.metadata[b"huggingface"].replace(b'"3"', b'"x"'),
         }
         pq.write_table(table.replace_schema_metadata(metadata), path)
+    declare_anew(build / "shards" / "odd")
     done = run_pipeline("evaluate", "--build", build, *QUICK, "--shards", "nominal", "--test-set", "odd")
     assert done.code == 2
     assert "name a --test-set of the same labels" in done.err

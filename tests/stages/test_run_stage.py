@@ -109,7 +109,7 @@ def test_verify_names_what_is_wrong(finished_build: Path, copy_of: Callable[[Pat
         (shards / "wds" / "train-000099.tar").touch()
         words = "train-000099.tar does not belong"
     else:
-        (build / "latents.zarr" / "w" / "0.partial").touch()
+        (build / "latents.zarr" / "w" / f"0.{'0a' * 16}.partial").touch()
         words = "left behind by a killed run"
     done = run_pipeline("verify", "--build", build)
     assert done.code == 1

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from pipeline.classifiers import LoadedClassifier, load_classifier
 from pipeline.classifiers.architectures import build_network
 from pipeline.classifiers.loading import _load, absolute_spec
-from pipeline.classifiers.manifest import write_classifier
+from pipeline.classifiers.manifest import read_classifier, write_classifier
 from pipeline.errors import ManifestError, PipelineError, WeightsError
 
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -38,6 +38,24 @@ def manifest(tmp_path: Path, network: torch.nn.Module) -> Path:
     return tmp_path / "mine.toml"
 
 
+def without_digest(manifest: Path) -> str:
+    """A manifest as a user would write it."""
+    first, _, rest = manifest.read_text().partition("\n")
+    assert first.startswith("digest = ")
+    return rest
+
+
+def test_a_damaged_manifest_is_told(manifest: Path) -> None:
+    whole = manifest.read_bytes()
+    for place in range(len(whole)):
+        manifest.write_bytes(bytes([*whole[:place], whole[place] ^ 4, *whole[place + 1 :]]))
+        with pytest.raises(ManifestError):
+            read_classifier(str(manifest), 10, 32)
+        manifest.write_bytes(whole[:place])
+        with pytest.raises(ManifestError):
+            read_classifier(str(manifest), 10, 32)
+
+
 def check(loaded: LoadedClassifier, expected: torch.Tensor) -> None:
     """It gives these logits, is frozen, and still hands gradients to its images."""
     assert not any(p.requires_grad for p in loaded.network.parameters())
@@ -58,7 +76,7 @@ def test_a_manifest_round_trip(manifest: Path, network: torch.nn.Module) -> None
 
 def test_the_same_weights_in_another_network_are_another_classifier(manifest: Path) -> None:
     before = load_classifier(str(manifest), 5, 32).sha256
-    manifest.write_text(manifest.read_text().replace("input_size = 16", "input_size = 24"))
+    manifest.write_text(without_digest(manifest).replace("input_size = 16", "input_size = 24"))
     assert load_classifier(str(manifest), 5, 32).sha256 != before
 
 
@@ -131,7 +149,7 @@ def test_a_manifest_for_something_else(
     ],
 )
 def test_a_wrong_manifest(manifest: Path, old: str, new: str, error: type[Exception], words: str) -> None:
-    text = manifest.read_text()
+    text = without_digest(manifest)
     assert old in text
     manifest.write_text(text.replace(old, new, 1))
     with pytest.raises(error, match=words):
@@ -229,6 +247,42 @@ def test_timm_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(PipelineError, match="pip install timm"):
         load_classifier(f"timm:test_resnet@{tmp_path / 'net.safetensors'}", 5, 32)
+
+
+def test_a_factory_that_imports_torchvision_beside_another_build_of_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "with_torchvision.py").write_text(
+        "import torchvision\nfrom torch import nn\n"
+        "def make(num_classes):\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    weight = torch.randn(5, 3 * 32 * 32, generator=torch.Generator().manual_seed(0)) / 55
+    save_file({"1.weight": weight, "1.bias": torch.arange(5.0)}, tmp_path / "w.safetensors")
+    loaded = load_classifier(f"with_torchvision:make@{tmp_path / 'w.safetensors'}", 5, 32)
+    check(loaded, IMAGES.flatten(1) @ weight.T + torch.arange(5.0))
+
+
+def test_a_factory_whose_module_raises_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_nets.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(PipelineError, match="broken_nets raises RuntimeError: operator torchvision::nms"):
+        load_classifier(f"broken_nets:make@{tmp_path / 'w.safetensors'}", 5, 32)
+
+
+def test_a_torchvision_of_another_version_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('made for another torch')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    save_file({"x": torch.zeros(1)}, tmp_path / "net.safetensors")
+    with pytest.raises(
+        PipelineError, match=r"beside torch .*made for another torch.*pip install .* torch torchvision"
+    ):
+        load_classifier(f"timm:test_resnet@{tmp_path / 'net.safetensors'}", 5, 32)
+    sys.modules.pop("torchvision._meta_registrations", None)
 
 
 def test_no_classifier_at_all(tmp_path: Path) -> None:

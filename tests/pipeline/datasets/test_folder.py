@@ -323,7 +323,7 @@ def test_a_class_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypa
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(DatasetError, match=r"/cat cannot be read, and may be a class"):
+    with pytest.raises(DatasetError, match=r"/cat cannot be read, or is a link to nothing, and may be a class"):
         reader(tmp_path).scan()
     samples = reader(tmp_path, classes=["dog"]).scan()
     assert samples.attrs["skipped"] == [("cat", f"{walk.UNREADABLE} (Permission denied)")]
@@ -348,3 +348,18 @@ def test_every_suffix_that_is_taken_is_read(tmp_path: Path, suffix: str) -> None
     found = reader(tmp_path)
     pixels = found.load(found.scan()["source"][0]).pixels
     assert np.abs(pixels.astype(int) - (200, 40, 90)).max() <= 8
+
+
+def test_links_to_nothing_shift_no_label(tmp_path: Path) -> None:
+    root = touch(tmp_path / "root", "dog/b.png")
+    (root / "ape").mkdir()
+    (root / "ape" / "a.png").symlink_to(tmp_path / "away.png")
+    found = reader(root)
+    assert found.scan()["label"].tolist() == [0, 1]
+    assert found.classes == ("ape", "dog")
+    with pytest.raises(SampleError, match="cannot read the file") as error:
+        found.load("ape/a.png")
+    assert error.value.unreadable
+    (root / "cat").symlink_to(tmp_path / "away")
+    with pytest.raises(DatasetError, match=r"/cat cannot be read, or is a link to nothing, and may be a class"):
+        reader(root).scan()

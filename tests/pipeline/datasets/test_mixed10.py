@@ -130,7 +130,7 @@ def test_what_is_not_taken_of_imagenet_is_named(tmp_path: Path) -> None:
         "val/a.JPEG",
         "train/n00000001/b.JPEG",
         "train/other/c.JPEG",
-        "LOC_synset_mapping.txt",
+        "LOC_x.txt",
         ".DS_Store",
     ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)

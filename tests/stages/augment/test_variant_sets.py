@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.build import open_build
+from pipeline.build import Build, open_build
 from pipeline.classifiers import load_classifier
 from pipeline.classifiers.manifest import write_classifier
 from pipeline.classifiers.vgg5 import TruncatedVGG
@@ -219,12 +219,11 @@ def test_the_bound_is_measured_once_for_a_build(
 ) -> None:
     names = (str(tiny.generator), str(tiny.perceptual), "cpu")
     assert len(list((build / ".cache").glob("unrelated-*.json"))) == 1
-    bound = unrelated_distance(*names, tmp_path)
+    bound = unrelated_distance(*names, Build(tmp_path))
     assert bound == pytest.approx(measure_unrelated(*names), rel=1e-4)
     assert bound > 0
     monkeypatch.setattr("stages.augment.measure.measure_unrelated", None)
-    unrelated_distance.cache_clear()
-    assert unrelated_distance(*names, tmp_path) == bound
+    assert unrelated_distance(*names, Build(tmp_path)) == bound
 
 
 def test_chunks_and_batches_make_no_difference(build: Path, classifier: Path) -> None:
