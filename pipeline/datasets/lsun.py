@@ -14,6 +14,7 @@ from pipeline.datasets.lmdb_file import Database, DatabaseError
 from pipeline.datasets.spelling import spelled, unspelled
 from pipeline.datasets.walk import entries_beside, list_files, moved
 from pipeline.errors import DatasetError, SampleError
+from pipeline.pictures.opening import check_bytes
 
 BESIDE_DATABASE = "beside the database, which is all that is read"
 OTHER_CATEGORY = "beside the folder of the category"
@@ -92,6 +93,7 @@ class LSUN(ImageReader):
                 node = database.find(unspelled(source))
                 if node is None:
                     raise SampleError("the database has no such key")
+                check_bytes(node.size)
                 return database.value(node)
         except OSError as error:
             raise SampleError(f"cannot read {path.name}: {error.strerror}", unreadable=True) from error

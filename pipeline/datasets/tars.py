@@ -16,6 +16,7 @@ from pipeline.datasets.split_names import splits_of
 from pipeline.datasets.tar_index import Said, index_tar
 from pipeline.datasets.walk import Listing, Skipped, list_files
 from pipeline.errors import DatasetError, ManifestError, SampleError
+from pipeline.pictures.opening import check_bytes
 
 LABEL = "cls"
 PACKED = "compressed, and not looked into: unpack it"
@@ -131,6 +132,7 @@ class WebDataset(ImageReader):
         """Read an image's bytes at their offset."""
         path = self.file_of(source)
         start, _, size = source.rpartition("@")[2].partition("+")
+        check_bytes(int(size))
         try:
             with path.open("rb") as file:
                 file.seek(int(start))

@@ -411,6 +411,12 @@ def test_a_tar_of_a_hostile_size_does_not_hang(tmp_path: Path) -> None:
     assert outcome(path) == "refused"
 
 
+def test_a_member_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
+    small_tar(tmp_path)
+    with pytest.raises(SampleError, match="more than the .* allowed"):
+        webdataset(tmp_path / "wds").load(f"a.tar#0@512+{2**40}")
+
+
 def test_an_empty_tar_beside_others(tmp_path: Path) -> None:
     path, _ = small_tar(tmp_path)
     write_tar(path.with_name("empty.tar"), {})
