@@ -1,7 +1,7 @@
 """Images in Parquet as Hugging Face keeps them: a column of struct<bytes, path> and columns of labels."""
 
 import os
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from pipeline.datasets.attributes import Attributes, Unfit, own_name
+from pipeline.datasets.attributes import Attributes, Unfit
 from pipeline.datasets.files import ImageManifest, ImageReader, read_sample, stamp_of, with_notes
 from pipeline.datasets.ids import sample_ids
 from pipeline.datasets.labels import Labels, encode_labels, nearest
@@ -194,9 +194,10 @@ class Columns:
             "source": sources,
         }
         samples = pd.concat([pd.DataFrame(columns), self.attributes.frame()], axis=1)
-        named = {own_name(name): names for name, names in self.names.items() if names}
         samples.attrs["label_values"] = {
-            column: {name: name for name in names} for column, names in named.items() if column in samples
+            column: {value: value for value in self.names[name]}
+            for name, column in self.attributes.called.items()
+            if self.names.get(name)
         }
         return samples, labels
 
@@ -232,6 +233,7 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
+@lru_cache(maxsize=64)
 def path_column(path: Path, stamp: str, image: str) -> str | None:
     """The column with the paths of images, if a file has rows without their bytes."""
     found = cells(path, stamp, image).file

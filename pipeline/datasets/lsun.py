@@ -89,14 +89,14 @@ class LSUN(ImageReader):
             return super().read(source)
         try:
             with Database(path) as database:
-                data = database.get(unspelled(source))
+                node = database.find(unspelled(source))
+                if node is None:
+                    raise SampleError("the database has no such key")
+                return database.value(node)
         except OSError as error:
             raise SampleError(f"cannot read {path.name}: {error.strerror}", unreadable=True) from error
         except DatabaseError as error:
             raise SampleError(f"{path.name} {error}") from error
-        if data is None:
-            raise SampleError("the database has no such key")
-        return data
 
 
 def keys(path: Path) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import Field, field_validator
 
-from pipeline.datasets.attributes import Attributes, Unfit, column_of
+from pipeline.datasets.attributes import MOST_ATTRIBUTES, TOO_MANY, Attributes, Unfit, column_of
 from pipeline.datasets.files import ImageManifest, ImageReader, with_notes
 from pipeline.datasets.formats import ARCHIVES
 from pipeline.datasets.ids import sample_ids
@@ -72,7 +72,7 @@ class WebDataset(ImageReader):
             notes += index.notes
             skipped += [(f"{name}/{member}", reason) for member, reason in index.skipped]
             said = [facts for _, _, facts in index.samples]
-            attributes.add(len(said), json_columns(said))
+            attributes.add(len(said), json_columns(said, self.manifest.label))
             labels.add(len(said), {LABEL: column_of([facts.cls for facts in said])})
             ids += [f"{split}-{key}" for key, _, _ in index.samples]
             sources += [f"{quoted(name)}#{key}@{start}+{size}" for key, (start, size), _ in index.samples]
@@ -152,10 +152,14 @@ def unquoted(path: str) -> str:
     return path.replace("%23", "#").replace("%25", "%")
 
 
-def json_columns(said: list[Said]) -> dict[str, Any]:
-    """The keys of the samples' .json as columns, with None where a sample has not the key."""
+def json_columns(said: list[Said], label: str | None) -> dict[str, Any]:
+    """The keys of the samples' .json as columns, the label first, with None where a sample has not the key."""
     names = dict.fromkeys(name for facts in said for name in facts.keys)
-    return {name: column_of([facts.keys.get(name) for facts in said]) for name in names}
+    if label in names:
+        names = {label: None} | names
+    some = list(names)[:MOST_ATTRIBUTES]
+    columns: dict[str, Any] = {name: column_of([facts.keys.get(name) for facts in said]) for name in some}
+    return columns | dict.fromkeys(list(names)[MOST_ATTRIBUTES:], Unfit(TOO_MANY))
 
 
 def repeated(names: "pd.Series[str]") -> list[str]:

@@ -322,6 +322,16 @@ def test_other_columns_are_attributes(tmp_path: Path) -> None:
     samples.to_parquet(tmp_path / "samples.parquet")
 
 
+def test_columns_called_like_the_builds_own_keep_their_names_apart(tmp_path: Path) -> None:
+    write_file(tmp_path / "pq" / "a.parquet", [0, 1], ["cat", "dog"], breed=["x", "y"], label_=["p", "q"])
+    reader = parquet(tmp_path / "pq", "breed")
+    samples = reader.scan()
+    assert samples["label_"].tolist() == ["p", "q"]
+    assert samples["label__"].tolist() == ["cat", "dog"]
+    assert samples.attrs["label_values"] == {"label__": {"cat": "cat", "dog": "dog"}}
+    assert reader.classes == ("x", "y")
+
+
 def test_ids_of_rows_do_not_hang_on_other_files(tmp_path: Path) -> None:
     root = tmp_path / "pq"
     write_file(root / "data" / "train-00001-of-00002.parquet", [0, 1])

@@ -182,8 +182,10 @@ def test_more_keys_than_fit_into_a_page_and_small_values(tmp_path: Path) -> None
     with Database(folder / "data.mdb") as found:
         assert list(found.keys()) == [b"%07d" % (i * 7) for i in range(3000) if i % 3]
         assert found.depth == 2
-        assert found.get(b"0000007") == b"v"
-        assert [found.get(key) for key in (b"", b"0000000", b"0000008", b"9")] == [None] * 4
+        node = found.find(b"0000007")
+        assert node is not None
+        assert found.value(node) == b"v"
+        assert [found.find(key) for key in (b"", b"0000000", b"0000008", b"9")] == [None] * 4
 
 
 def test_another_layout_of_an_lmdb_is_refused(tmp_path: Path) -> None:

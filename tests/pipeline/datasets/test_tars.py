@@ -529,6 +529,21 @@ def test_keys_of_the_json_are_attributes(tmp_path: Path) -> None:
     samples.to_parquet(tmp_path / "samples.parquet")
 
 
+def test_keys_of_many_names_are_counted_and_the_label_is_among_those_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "wds"
+    members: dict[str, bytes] = {}
+    for i in range(60):
+        keys = {f"k{i}-{j}": j for j in range(50)} | {"breed": i % 2, "label": "x", "label_": "y"}
+        members |= {f"{i}.png": PICTURES[0], f"{i}.json": json.dumps(keys).encode()}
+    write_tar(folder / "a.tar", members)
+    samples = webdataset(folder, "breed").scan()
+    assert samples["label"].tolist() == samples["breed"].tolist() == [0, 1] * 30
+    assert len(samples.columns) == 4 + 1000
+    (note,) = samples.attrs["notes"]
+    assert "(one of more than 1,000 attributes)" in note
+    assert "and 1995 more" in note
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
