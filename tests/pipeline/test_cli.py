@@ -159,6 +159,16 @@ def test_an_unwritable_folder(tmp_path: Path, tiny: Tiny) -> None:
     assert "no permission" in done.err
 
 
+def test_no_folder_for_temporary_files(tmp_path: Path) -> None:
+    script = (
+        "import sys, tempfile\ntempfile._candidate_tempdir_list = lambda: ['/nowhere']\n"
+        "from pipeline.cli import main; main(['invert', '--dataset', 'color-digits', '--dry-run'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: there is no folder for temporary files: set TMPDIR to one you may write to\n"
+
+
 def test_a_file_in_the_way(tmp_path: Path, tiny: Tiny) -> None:
     (tmp_path / "b").touch()
     done = run_pipeline(*tiny.invert(tmp_path / "b"))
