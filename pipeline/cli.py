@@ -8,6 +8,7 @@ import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from io import TextIOWrapper
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import click
@@ -87,6 +88,7 @@ def main(args: list[str] | None = None) -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # no letter is worth a traceback
     try:
+        check_working_folder()
         code: Any = pipeline.main(args=args, prog_name="pipeline", standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -108,6 +110,16 @@ def read_names_as_utf8() -> None:
     """Begin this process anew in Python's UTF-8 mode: names of files and samples are UTF-8 in every build."""
     os.environ["PYTHONUTF8"] = "1"  # for the workers
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def check_working_folder() -> None:
+    """Raise PipelineError if it is gone: libraries, and processes that are started, do not survive that."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise PipelineError(
+            f"the working folder is gone ({error.strerror}): change to one that is there"
+        ) from error
 
 
 def fail(sentence: str) -> int:

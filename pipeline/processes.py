@@ -17,6 +17,7 @@ SETTINGS = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.worker.daemon": True,
 }
+START_SECONDS = 50.0
 FILES, FILES_EACH = 64, 16  # that a driver has open, and for each process
 
 
@@ -30,7 +31,6 @@ def local_cluster(workers: int, gpus: Sequence[str]) -> Iterator[Cluster]:
     import dask
     from distributed import Client, Nanny, Scheduler, SpecCluster  # before settings: its own would go with them
 
-    check_working_folder()
     allow_open_files(workers)
     source = str(Path(__file__).resolve().parent.parent)
     environment = {**THREAD_VARIABLES, SHARE: str(available_memory() // workers)}
@@ -41,6 +41,7 @@ def local_cluster(workers: int, gpus: Sequence[str]) -> Iterator[Cluster]:
         options = {
             "nthreads": 1,
             "memory_limit": 0,
+            "death_timeout": START_SECONDS,
             "env": env,
             "silence_logs": 50,
             "dashboard_address": None,
@@ -62,16 +63,6 @@ def local_cluster(workers: int, gpus: Sequence[str]) -> Iterator[Cluster]:
             yield Cluster(client, None, wait_seconds())
 
 
-def check_working_folder() -> None:
-    """Raise PipelineError if it is gone, for a process that is started wants one."""
-    try:
-        Path.cwd()
-    except OSError as error:
-        raise PipelineError(
-            f"the working folder is gone ({error.strerror}): change to one that is there"
-        ) from error
-
-
 def allow_open_files(workers: int) -> None:
     """Raise the limit of open files to what so many processes want. Raises PipelineError if that is forbidden."""
     wanted = FILES + FILES_EACH * workers
@@ -86,8 +77,8 @@ def allow_open_files(workers: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def first_cause(error: BaseException) -> BaseException:
+def first_cause(error: Exception) -> Exception:
     """What an error goes back to."""
-    while (cause := error.__cause__ or error.__context__) is not None:
+    while isinstance(cause := error.__cause__ or error.__context__, Exception):
         error = cause
     return error

@@ -2,6 +2,11 @@
 
 from pipeline.errors import SampleError
 
+# suffixes of the kinds that are read; what is in a file is decided by `kind_of`
+SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+    | {".avif", ".avifs", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".ppm", ".pgm", ".pbm", ".pnm"}
+)
 # kind -> what its files begin with
 READ: dict[str, tuple[bytes, ...]] = {
     "PNG": (b"\x89PNG\r\n\x1a\n",),

@@ -28,20 +28,23 @@ def told_of(cluster: Cluster, function: Callable[..., None], *arguments: object,
 
 
 def test_errors_on_workers() -> None:
-    with scheduler_of(workers=0) as scheduler, worker_of(scheduler) as worker:
-        with scheduler_cluster(scheduler.address) as cluster:
-            told = told_of(cluster, fail, "no such layer")
-            assert told.startswith(
-                f"worker {worker.address}: chunk-7 failed, which should not happen (ValueError: no such layer): "
-                f"the traceback is in "
-            )
-            path = Path(told.rpartition("the traceback is in ")[2].partition(";")[0])
-            assert "in fail\n    raise ValueError(text)" in path.read_text()
-            path.unlink()
-            unsendable = told_of(cluster, fail_unsendably)
-            assert "chunk-7 failed, which should not happen (UnsendableError: ab)" in unsendable
-            assert told_of(cluster, fill_the_disk).startswith(f"worker {worker.address}: the disk is full at /data")
-            assert cluster.call(add, 1, 2) == 3  # the worker lives
+    with (
+        scheduler_of(workers=0) as scheduler,
+        worker_of(scheduler) as worker,
+        scheduler_cluster(scheduler.address) as cluster,
+    ):
+        told = told_of(cluster, fail, "no such layer")
+        assert told.startswith(
+            f"worker {worker.address}: chunk-7 failed, which should not happen (ValueError: no such layer): "
+            f"the traceback is in "
+        )
+        path = Path(told.rpartition("the traceback is in ")[2].partition(";")[0])
+        assert "in fail\n    raise ValueError(text)" in path.read_text()
+        path.unlink()
+        unsendable = told_of(cluster, fail_unsendably)
+        assert "chunk-7 failed, which should not happen (UnsendableError: ab)" in unsendable
+        assert told_of(cluster, fill_the_disk).startswith(f"worker {worker.address}: the disk is full at /data")
+        assert cluster.call(add, 1, 2) == 3  # the worker lives
 
 
 def end_during(cluster: Cluster, killed: Running, seconds: float = 0.5) -> str:
@@ -53,10 +56,13 @@ def end_during(cluster: Cluster, killed: Running, seconds: float = 0.5) -> str:
 
 @pytest.mark.usefixtures("patience")
 def test_all_workers_die(capsys: pytest.CaptureFixture[str]) -> None:
-    with scheduler_of(workers=0) as scheduler, worker_of(scheduler) as worker:
-        with scheduler_cluster(scheduler.address) as cluster:
-            cluster.wait = 1.0
-            told = end_during(cluster, worker)
+    with (
+        scheduler_of(workers=0) as scheduler,
+        worker_of(scheduler) as worker,
+        scheduler_cluster(scheduler.address) as cluster,
+    ):
+        cluster.wait = 1.0
+        told = end_during(cluster, worker)
     assert told.startswith(f"--scheduler {scheduler.address} has no workers, and none came within 1 s")
     assert told.endswith("what is finished is kept, and the same command goes on from there")
     assert "Note: no worker is there" in capsys.readouterr().err
@@ -64,42 +70,54 @@ def test_all_workers_die(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("patience")
 def test_a_worker_that_comes_instead_goes_on() -> None:
-    with scheduler_of(workers=0) as scheduler, worker_of(scheduler) as worker:
-        with scheduler_cluster(scheduler.address) as cluster:
-            worker.freeze()
-            cluster.submit("sum", add, 1, 2)
-            worker.kill()
-            with worker_of(scheduler):
-                assert cluster.result()[1] == 3
+    with (
+        scheduler_of(workers=0) as scheduler,
+        worker_of(scheduler) as worker,
+        scheduler_cluster(scheduler.address) as cluster,
+    ):
+        worker.freeze()
+        cluster.submit("sum", add, 1, 2)
+        worker.kill()
+        with worker_of(scheduler):
+            assert cluster.result()[1] == 3
 
 
 @pytest.mark.usefixtures("patience")
 def test_the_scheduler_dies() -> None:
-    with scheduler_of(workers=0) as scheduler, worker_of(scheduler):
-        with scheduler_cluster(scheduler.address) as cluster:
-            told = end_during(cluster, scheduler)
+    with (
+        scheduler_of(workers=0) as scheduler,
+        worker_of(scheduler),
+        scheduler_cluster(scheduler.address) as cluster,
+    ):
+        told = end_during(cluster, scheduler)
     assert told.startswith(f"--scheduler {scheduler.address} is gone or answers no more: start one again")
 
 
 @pytest.mark.usefixtures("patience")
 def test_the_scheduler_freezes() -> None:
-    with scheduler_of(workers=0) as scheduler, worker_of(scheduler):
-        with scheduler_cluster(scheduler.address) as cluster:
-            cluster.wait = 1.5
-            cluster.submit("long", sleep, 60.0)
-            scheduler.freeze()
-            with pytest.raises(PipelineError, match="is gone or answers no more"):
-                cluster.result()
+    with (
+        scheduler_of(workers=0) as scheduler,
+        worker_of(scheduler),
+        scheduler_cluster(scheduler.address) as cluster,
+    ):
+        cluster.wait = 1.5
+        cluster.submit("long", sleep, 60.0)
+        scheduler.freeze()
+        with pytest.raises(PipelineError, match="is gone or answers no more"):
+            cluster.result()
 
 
 def test_somebody_restarts_the_cluster() -> None:
-    with scheduler_of(workers=0) as scheduler, worker_of(scheduler):
-        with scheduler_cluster(scheduler.address) as cluster:
-            cluster.submit("long", sleep, 60.0)
-            with Client(scheduler.address, set_as_default=False) as other:
-                other.restart(timeout=1, wait_for_workers=False)
-            with pytest.raises(PipelineError, match="somebody has cancelled long at --scheduler tcp"):
-                cluster.result()
+    with (
+        scheduler_of(workers=0) as scheduler,
+        worker_of(scheduler),
+        scheduler_cluster(scheduler.address) as cluster,
+    ):
+        cluster.submit("long", sleep, 60.0)
+        with Client(scheduler.address, set_as_default=False) as other:
+            other.restart(timeout=1, wait_for_workers=False)
+        with pytest.raises(PipelineError, match="somebody has cancelled long at --scheduler tcp"):
+            cluster.result()
 
 
 def test_a_task_ends_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
