@@ -4,8 +4,9 @@ from pathlib import Path
 
 from pipeline.belongings import END, announce, read_end
 from pipeline.build import Build
-from pipeline.files import remove
+from pipeline.files import remove, remove_empty
 from pipeline.kept import restore_kept
+from pipeline.outputs import problem_of_output
 from pipeline.verify import Checked, Finding
 
 COMMANDS = {
@@ -40,10 +41,16 @@ def repair_build(build: Build, checked: Checked) -> list[str]:
 
 def undone(build: Build, finding: Finding, path: Path) -> str:
     """Mark a damaged record, or what it speaks of, as not done."""
-    if path.name == END and read_end(build, finding.name) is not None:
-        announce(build, finding.name, ())  # what it names is known again when it is written anew
+    record = read_end(build, finding.name) if path.name == END else None
+    if record is not None:
+        announce(build, finding.name, ())
+        for output in record["files"]:
+            if problem_of_output(build.root, output) is not None:
+                remove(build.root / output["file"])
     else:
         remove(path)
+        if path.name != END:  # its folder tells that there was one
+            remove_empty(path.parent, build.root)
     return f"{path} is marked as not done" if finding.name else f"{path} is deleted"
 
 

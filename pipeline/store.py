@@ -7,6 +7,7 @@ chunks. Every chunk carries a crc32c; floats are filled with NaN, so that what w
 import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from zarr.storage import MemoryStore
 
 from pipeline.config import digest_of
 from pipeline.errors import BuildError
-from pipeline.files import remove, remove_empty, stamp_of, write_bytes
+from pipeline.files import ZARRS, remove, remove_empty, stamp_of, write_bytes
 from pipeline.promised import promised_rows
 
 Array = NDArray[Any]
@@ -208,13 +209,16 @@ def block_rows(path: Path) -> dict[str, int]:
 
 
 def remove_group(path: Path) -> None:
-    """Delete a group: its arrays and metadata, and the folder unless somebody keeps other files in it."""
-    if not path.is_dir():
-        return
-    for folder in path.iterdir():
-        if (folder / "zarr.json").is_file():
-            remove(folder)
-    (path / "zarr.json").unlink(missing_ok=True)
+    """Delete a group: its chunks and metadata, and the folders in which nobody keeps anything else."""
+    for name, folders, files in os.walk(path, topdown=False):
+        folder = Path(name)
+        places = folder.relative_to(path).parts[1:]  # within an array: c, and a number for each dimension
+        chunks = places[:1] == ("c",) and all(place.isdecimal() for place in places[1:])
+        for file in files:
+            if file == "zarr.json" or (chunks and (file.isdecimal() or ZARRS.fullmatch(file))):
+                (folder / file).unlink()
+        for inner in folders:
+            remove_empty(folder / inner, folder)
     remove_empty(path, path.parent)
 
 

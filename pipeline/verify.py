@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.belongings import END, end_path, problem_of_end
+from pipeline.belongings import END, end_path, problem_of_end, read_end
 from pipeline.build import Build
 from pipeline.config import digest_of
 from pipeline.errors import BuildError
@@ -79,7 +79,7 @@ def verify_build(build: Build, on_chunk: Callable[[], None]) -> Checked:
         if name not in stages:
             check_command(build, name, checked)
     strays = find_strays(build, stages, {finding.name for finding in checked.findings})
-    report_strays(strays, checked)
+    report_strays(build, strays, checked)
     return checked
 
 
@@ -168,12 +168,16 @@ def check_command(build: Build, name: str, checked: Checked) -> None:
         checked.add(f"{name}: {problem}: run its command again", name, end_path(build, name))
 
 
-def report_strays(strays: Strays, checked: Checked) -> None:
+def report_strays(build: Build, strays: Strays, checked: Checked) -> None:
     """Tell of files that no record names."""
     for path in strays.leftovers:
         checked.add(f"{path} was left behind by a killed run", "", path)
     for path, name in strays.unrecorded:
-        checked.add(f"{path} does not belong to {name}, or its record is lost: run its command again, or delete it")
+        lost = read_end(build, name) is None and not recorded_chunks(build, name)
+        checked.add(
+            f"{path} does not belong to {name}, or its record is lost: run its command again, or delete it",
+            name if lost else "",
+        )
     checked.strangers = strays.strangers
 
 

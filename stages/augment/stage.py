@@ -15,6 +15,7 @@ from pipeline.capacity import telling_what_fits
 from pipeline.config import digest_of, stored_settings
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
+from pipeline.files import stamp_of
 from pipeline.generators import open_generator
 from pipeline.ledger import Record, data_digests
 from pipeline.outputs import rows_output
@@ -81,7 +82,7 @@ class Augment:
 
     def split_rows(self, build: Build) -> NDArray[np.int64]:
         """Rows of samples.parquet that belong to the split, in order."""
-        return rows_of_split(build, self.config.split, build.samples_path.stat().st_mtime_ns)
+        return rows_of_split(build, self.config.split, stamp_of(build.samples_path))
 
     def layers(self) -> tuple[int, ...]:
         """Layers that are replaced: the generator's fine ones, or those asked for."""
@@ -138,8 +139,8 @@ class Augment:
     def inputs(self, build: Build, chunk: Chunk) -> str:
         """Digest of the latents that the chunk draws on; any sample may be a partner in modes that have them."""
         if MODES[self.config.mode].partners:
-            changed_ns = build.samples_path.stat().st_mtime_ns
-            return digest_of([data_digests(build, "invert"), digest_of_samples(build, changed_ns), self.missing])
+            changed = stamp_of(build.samples_path)
+            return digest_of([data_digests(build, "invert"), digest_of_samples(build, changed), self.missing])
         rows = self.chunk_sources(build, chunk)
         first, last = int(rows[0]), int(rows[-1]) + 1
         digests = [d for d in data_digests(build, "invert") if d[0] < last and d[1] > first]
@@ -257,7 +258,7 @@ class Augment:
 
 
 @lru_cache(maxsize=2)
-def rows_of_split(build: Build, split: str, changed_ns: int) -> NDArray[np.int64]:
+def rows_of_split(build: Build, split: str, changed: tuple[int, ...]) -> NDArray[np.int64]:
     """Rows of samples.parquet, as it was written then, that belong to a split, in order."""
     splits = build.samples("split")["split"]
     rows = np.flatnonzero((splits == split).to_numpy())
@@ -267,6 +268,6 @@ def rows_of_split(build: Build, split: str, changed_ns: int) -> NDArray[np.int64
 
 
 @lru_cache(maxsize=2)
-def digest_of_samples(build: Build, changed_ns: int) -> str:
+def digest_of_samples(build: Build, changed: tuple[int, ...]) -> str:
     """Digest of what decides variants in samples.parquet as it was written then."""
     return digest_of(build.samples(*DECIDING).astype(str).to_numpy().tolist())

@@ -12,7 +12,7 @@ from pipeline.capacity import telling_what_fits
 from pipeline.config import digest_of, stored_settings
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
-from pipeline.files import write_bytes
+from pipeline.files import stamp_of, write_bytes
 from pipeline.generators import open_generator
 from pipeline.ledger import Record, data_digests
 from pipeline.outputs import Output, file_output
@@ -72,7 +72,7 @@ class Shard:
 
     def state(self, build: Build) -> str:
         """Digest of everything that decides which images there are and how they look."""
-        samples = _samples_digest(build, build.samples_path.stat().st_mtime_ns)
+        samples = _samples_digest(build, stamp_of(build.samples_path))
         return digest_of([samples, [data_digests(build, stage) for stage in self.upstream], self.missing])
 
     def plan(self, build: Build) -> list[Chunk]:
@@ -183,7 +183,7 @@ class Shard:
 
 
 @lru_cache(maxsize=2)
-def _samples_digest(build: Build, changed_ns: int) -> str:
+def _samples_digest(build: Build, changed: tuple[int, ...]) -> str:
     names = [name for name in build.samples(start=0, stop=0).columns if name not in ("source", "stamp", "error")]
     about = build.about
     return digest_of([build.samples(*names).astype(str).to_numpy().tolist(), about.classes, about.label_values])
