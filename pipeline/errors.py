@@ -40,7 +40,7 @@ class SampleError(Exception):
 
 
 def sentence_of(error: OSError) -> str | None:
-    """What to tell about the disk; None if the error is not about the disk."""
+    """What to tell about files and the disk; None if the error is about something else."""
     where = f" at {error.filename}" if error.filename else ""
     full = "nothing finished is lost; the same command goes on from there"
     if error.errno == errno.ENOENT and "temporary directory" in str(error.strerror):  # by `tempfile`
