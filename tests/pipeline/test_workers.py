@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.build import Build, create_build, open_build
+from pipeline.build import Build, open_build
 from pipeline.cluster import scheduler_cluster
 from pipeline.errors import PipelineError
 from pipeline.execute import Execution, on_a_worker, workers_at_work
+from pipeline.listing import create_build
 from pipeline.workers import EndedError, Lease, leases, software, take_up
 from tests.conftest import Tiny, write_manifest
 from tests.pipeline.dask_processes import ROOT, WITHOUT, Running, scheduler_of, worker_of
