@@ -1,6 +1,8 @@
 # Each target does its whole set-up on a fresh machine with Python >= 3.11 and make.
 PYTHON ?= python3
 VENV := .venv
+# The two belong together: with other options, as --index-url, they still come from one place.
+TORCH ?= torch torchvision
 BIN := $(VENV)/bin
 
 .PHONY: venv demo test test-slow bench lint format clean
@@ -9,7 +11,7 @@ venv: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(TORCH)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 

@@ -3,17 +3,17 @@
 Only the command that is called gets imported, so that `pipeline --help` answers at once.
 """
 
-import errno
 import os
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from io import TextIOWrapper
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, sentence_of
 
 COMMANDS = "onmanifold.commands"
 
@@ -88,6 +88,7 @@ def main(args: list[str] | None = None) -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # no letter is worth a traceback
     try:
+        check_working_folder()
         code: Any = pipeline.main(args=args, prog_name="pipeline", standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -111,23 +112,17 @@ def read_names_as_utf8() -> None:
     os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
+def check_working_folder() -> None:
+    """Raise PipelineError if it is gone: libraries, and processes that are started, do not survive that."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise PipelineError(
+            f"the working folder is gone ({error.strerror}): change to one that is there"
+        ) from error
+
+
 def fail(sentence: str) -> int:
     """Show an error the user can mend and return its exit code."""
     click.echo(f"Error: {sentence}", err=True)
     return 2
-
-
-def sentence_of(error: OSError) -> str | None:
-    """What to tell about the disk; None if the error is not about the disk."""
-    where = f" at {error.filename}" if error.filename else ""
-    full = "nothing finished is lost; the same command goes on from there"
-    return {
-        errno.ENOSPC: f"the disk is full{where}: make room and run this again ({full})",
-        errno.EDQUOT: f"the disk quota is used up{where}: make room and run this again ({full})",
-        errno.EFBIG: f"a file grew past the allowed size{where}: raise the limit and run this again ({full})",
-        errno.EACCES: f"no permission{where}: choose a --build you may write to",
-        errno.EPERM: f"not permitted{where}: choose a --build you may write to",
-        errno.EROFS: f"the file system is read-only{where}: choose another --build",
-        errno.EEXIST: f"a file is in the way{where}: choose another --build",
-        errno.ENOTDIR: f"a file is in the way{where}: choose another --build",
-    }.get(error.errno or 0)

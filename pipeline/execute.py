@@ -7,24 +7,26 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from pipeline.build import Build, now
+from pipeline.cluster import Cluster, scheduler_cluster
 from pipeline.devices import cpu_count, use_one_thread
 from pipeline.errors import PipelineError
-from pipeline.ledger import Record, read_record, write_record
-from pipeline.memory import SHARE, available_memory
+from pipeline.ledger import Record, read_record, stage_key, write_record
+from pipeline.memory import available_memory
+from pipeline.processes import local_cluster
 from pipeline.progress import listening
 from pipeline.stage import Chunk, Mending, Revising, Stage
+from pipeline.workers import Lease, end_leases
 
 T = TypeVar("T")
 
 WINDOW = 3  # tasks under way for each worker: enough to keep it fed, few enough to forget
-THREAD_VARIABLES = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,14 @@ class TellDriver:
     """Tells the driver of a Dask cluster how far a chunk is; a message that does not arrive is not missed."""
 
     topic: str
+    lease: Lease | None
 
     def __call__(self, index: int, share: float, note: str) -> None:
-        """Send a message by way of the scheduler."""
+        """Send a message by way of the scheduler. Raises EndedError if the run is over."""
         from distributed import get_worker
+
+        if self.lease is not None:
+            self.lease.check()
 
         with suppress(ValueError, RuntimeError, OSError):
             get_worker().log_event(self.topic, [index, share, note])
@@ -93,6 +99,8 @@ def run_task(stage: Stage, build: Build, task: Task, key: str, tell: Tell | None
             else:
                 assert isinstance(stage, Revising)
                 result = stage.revise(build, chunk, task.rows)
+    if tell is not None:
+        tell(chunk.index, 1.0, "")
     record: Record = {
         "stage": stage.name,
         "chunk": chunk.index,
@@ -111,6 +119,20 @@ def run_task(stage: Stage, build: Build, task: Task, key: str, tell: Tell | None
     return record
 
 
+def run_elsewhere(stage: Stage, build: Build, task: Task, key: str, tell: Tell) -> Record:
+    """Do one chunk on a worker, if the weights that go by the stage's names there are the driver's.
+
+    Raises:
+        PipelineError: they are others.
+    """
+    if stage_key(stage, build) != key:
+        raise PipelineError(
+            f"{stage.name} would be done with other weights there than on the driver's machine: use the same "
+            f"manifests and weights (ONMANIFOLD_WEIGHTS) on all machines"
+        )
+    return run_task(stage, build, task, key, tell)
+
+
 def execute(
     stage: Stage,
     build: Build,
@@ -126,20 +148,21 @@ def execute(
         passes: the tasks; a pass is asked for when the one before it is done.
         tell: is told how far tasks under way are, from any thread.
     """
+    end_leases(build)
     with ExitStack() as stack:
-        client = None
+        cluster = None
         for tasks in filter(None, passes):
             workers = worker_count(execution, len(tasks))
-            if client is None and execution.scheduler is None and workers == 0:
+            if cluster is None and execution.scheduler is None and workers == 0:
                 for task in tasks:
                     run_task(stage, build, task, key, tell)
                     on_done(task)
                 continue
-            if client is None:
-                client = stack.enter_context(connect(execution, workers))
-            topic = f"onmanifold {build.root} {stage.name}"
-            client.subscribe_topic(topic, lambda event: tell(*event[1]))
-            for task in map_bounded(client, stage, build, tasks, key, execution.retries, TellDriver(topic)):
+            if cluster is None:
+                cluster = stack.enter_context(connect(execution, workers, build))
+                cluster.listen(tell)
+            teller = TellDriver(cluster.run, cluster.lease)
+            for task in map_bounded(cluster, stage, build, tasks, key, teller, execution.retries):
                 on_done(task)
 
 
@@ -157,16 +180,16 @@ def workers_at_work(execution: Execution, tasks: int) -> int:
     """How many workers would run so many tasks, this process among them."""
     if execution.scheduler is None:
         return max(1, worker_count(execution, tasks))
-    with connect(execution, 0) as client:
-        return min(len(client.scheduler_info()["workers"]), max(1, tasks))
+    with connect(execution) as cluster:
+        return min(len(cluster.present()), max(1, tasks))
 
 
 def on_a_worker(execution: Execution, function: Callable[..., T], *arguments: Any) -> T:
     """Call a function where chunks are computed: on some worker of the scheduler, or here."""
     if execution.scheduler is None:
         return function(*arguments)
-    with connect(execution, 0) as client:
-        result: T = client.submit(function, *arguments, pure=False).result()
+    with connect(execution) as cluster:
+        result: T = cluster.call(function, *arguments)
         return result
 
 
@@ -181,108 +204,33 @@ def gpu_indices(device: str) -> list[str]:
 
 
 def map_bounded(
-    client: Any, stage: Stage, build: Build, tasks: Sequence[Task], key: str, retries: int, tell: Tell
+    cluster: Cluster, stage: Stage, build: Build, tasks: Sequence[Task], key: str, tell: Tell, retries: int
 ) -> Iterator[Task]:
     """Yield tasks as they are done, with a bounded number of them submitted."""
-    from distributed import KilledWorker, as_completed
-
     waiting = iter(tasks)
-    submitted = {}
+    submitted: dict[str, Task] = {}
 
-    def submit(task: Task) -> Any:
-        future = client.submit(
-            run_task,
-            stage,
-            build,
-            task,
-            key,
-            tell,
-            pure=False,
-            retries=retries,
-            key=f"{stage.name}-{task.chunk.index}-{task.kind}",
-        )
-        submitted[future.key] = task
-        return future
+    def submit(count: int) -> None:
+        for task in islice(waiting, count):
+            name = f"{stage.name}-{task.chunk.index}-{task.kind}"
+            submitted[cluster.submit(name, run_elsewhere, stage, build, task, key, tell, retries=retries)] = task
 
-    width = WINDOW * max(1, len(client.scheduler_info()["workers"]))
-    running = as_completed([submit(task) for _, task in zip(range(width), waiting, strict=False)])
-    for future in running:
-        try:
-            future.result()
-        except KilledWorker as error:
-            raise PipelineError(
-                f"{future.key} ended {error.allowed_failures + 1} workers that ran it, most likely for want of "
-                f"memory: run the same command with a smaller --batch-size or fewer --workers (--dry-run tells "
-                f"what one takes)"
-            ) from error
-        yield submitted.pop(future.key)
-        future.release()
-        for task in waiting:
-            running.add(submit(task))
-            break
+    submit(WINDOW * max(1, len(cluster.present())))
+    while submitted:
+        done, _ = cluster.result()
+        yield submitted.pop(done)
+        submit(1)
 
 
-@contextmanager
-def connect(execution: Execution, workers: int) -> Iterator[Any]:
-    """A Dask client: of the given scheduler, or of `workers` processes started here.
+def connect(execution: Execution, workers: int = 0, build: Build | None = None) -> AbstractContextManager[Cluster]:
+    """The workers of the given scheduler, or `workers` processes started here.
+
+    Args:
+        build: that they shall see.
 
     Raises:
-        PipelineError: the scheduler cannot be reached or has no workers.
+        PipelineError: there are none, or they cannot do the work.
     """
-    import dask
-    from distributed import Client
-
-    settings = {
-        "distributed.scheduler.allowed-failures": 3,
-        "distributed.scheduler.worker-saturation": 1.0,
-        "distributed.scheduler.no-workers-timeout": "60s",
-        "distributed.worker.daemon": True,
-        "distributed.admin.large-graph-warning-threshold": "100MB",
-    }
-    with dask.config.set(settings):
-        if execution.scheduler is not None:
-            try:
-                client = Client(execution.scheduler, timeout="15s")
-            except (OSError, ValueError, TimeoutError) as error:
-                raise PipelineError(
-                    f"--scheduler {execution.scheduler}: no Dask scheduler answers there ({error}); "
-                    f"start one with `dask scheduler`, and workers with `dask worker ADDRESS`"
-                ) from error
-            with client:
-                if not client.scheduler_info()["workers"]:
-                    raise PipelineError(
-                        f"--scheduler {execution.scheduler} has no workers: start some with "
-                        f"`dask worker {execution.scheduler} --nthreads 1`"
-                    )
-                yield client
-            return
-        with local_cluster(workers, execution.device) as cluster, Client(cluster) as client:
-            yield client
-
-
-@contextmanager
-def local_cluster(workers: int, device: str) -> Iterator[Any]:
-    """Processes on this machine, one thread each, and one GPU each where there are any."""
-    from distributed import Nanny, Scheduler, SpecCluster
-
-    gpus = gpu_indices(device)
-    source = str(Path(__file__).resolve().parent.parent)
-    environment = {**THREAD_VARIABLES, SHARE: str(available_memory() // workers)}
-    environment["PYTHONPATH"] = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
-    specs = {}
-    for i in range(workers):
-        env = {**environment, "CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else environment
-        options = {
-            "nthreads": 1,
-            "memory_limit": 0,
-            "env": env,
-            "silence_logs": 50,
-            "dashboard_address": None,
-        }
-        specs[i] = {"cls": Nanny, "options": options}
-    scheduler = {
-        "cls": Scheduler,
-        "options": {"dashboard": False, "dashboard_address": ":0", "host": "127.0.0.1"},
-    }
-    with SpecCluster(workers=specs, scheduler=scheduler, silence_logs=50) as cluster:
-        yield cluster
+    if execution.scheduler is not None:
+        return scheduler_cluster(execution.scheduler, build)
+    return local_cluster(workers, gpu_indices(execution.device))

@@ -57,7 +57,7 @@ def user_path(text: str | Path, below: Path | None = None) -> Path:
         PipelineError: the path begins with `~`, and no home folder is known.
     """
     path = expanded(text)
-    return (path if below is None else below / path).resolve()
+    return Path(os.path.realpath(path if below is None else below / path))  # goes through loops of links too
 
 
 def write_bytes(path: Path, data: bytes) -> None:

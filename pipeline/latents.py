@@ -60,6 +60,6 @@ def read_composition(
 
 def check_name(name: str) -> str:
     """Return a name for a variant or shard set; raise PipelineError if it cannot be a folder's."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise PipelineError(f"'{name}' cannot be a name: use letters, digits, - and _")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
+        raise PipelineError(f"'{name}' cannot be a name: use letters, digits, - and _, at most 100")
     return name

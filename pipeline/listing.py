@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.belongings import forget, writing
+from pipeline.belongings import forget, problem_of_end, writing
 from pipeline.build import Build, changed_settings, now
 from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
+from pipeline.datasets.ids import numbered_where_equal
 from pipeline.devices import cpu_count
 from pipeline.errors import BuildError, DatasetError, SampleError
 from pipeline.files import remove, user_path, write_bytes
@@ -21,6 +22,7 @@ from pipeline.kept import is_kept
 from pipeline.samples import About, read_about, read_samples, write_samples
 
 GONE, RETRY = "gone", "retry"  # statuses of samples that are not there any more, or are to be tried again
+LISTING, SKIPPED = "listing", "skipped.csv"  # what the file belongs to, and its name
 ABSENT = "not in the dataset any more"
 # What a manifest may say otherwise later: where the files are, and what is only told of them.
 MAY_CHANGE = ("root", "folder", "description", "licence", "homepage", "generator", "perceptual", "encoder")
@@ -197,7 +199,7 @@ def merged(
     before, after = (frame.iloc[there][told].astype("str").to_numpy() for frame in (old, kept))
     relabelled = there[(before != after).any(axis=1)] if old_about.classes else there[:0]
     added = new.iloc[np.setdiff1d(np.arange(len(new)), place[there])].assign(sha256="", status="pending", error="")
-    added["id"] = unused(added["id"], set(kept["id"]))
+    added["id"] = unused(added["id"], kept["id"])
     added = added[in_order(added.columns)]
     kept = kept[added.columns]
     ids = kept["id"].to_numpy()
@@ -295,32 +297,26 @@ def renumbered(labels: "pd.Series[int]", theirs: tuple[str, ...], ours: tuple[st
     return labels.map({i: number[name] for i, name in enumerate(theirs)}).astype("int64")
 
 
-def unused(ids: "pd.Series[str]", used: set[str]) -> list[str]:
+def unused(ids: "pd.Series[str]", used: "pd.Series[str]") -> list[str]:
     """Ids that no other sample has: those given, with a number behind where one is taken."""
-    found = []
-    for each in ids:
-        name, number = each, 2
-        while name in used:
-            name, number = f"{each}_{number}", number + 1
-        used.add(name)
-        found.append(name)
-    return found
+    return numbered_where_equal([*used, *ids])[len(used) :]
 
 
 def write_skipped(build: Build, skipped: Iterable[tuple[str, str]]) -> None:
     """Write skipped.csv, a row for everything in the dataset's folder that is not a sample and why; or none."""
     table = pd.DataFrame(list(skipped), columns=["path", "reason"])
-    path = build.root / "skipped.csv"
+    data = table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape")
+    path = build.root / SKIPPED
     if table.empty:
         forget(build, LISTING)
-        return
-    with writing(build, LISTING, [path]):
-        write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode("utf-8", "surrogateescape"))
+    elif not path.is_file() or path.read_bytes() != data or problem_of_end(build, LISTING) is not None:
+        with writing(build, LISTING, [path]):
+            write_bytes(path, data)
 
 
 def skipped_notes(build: Build) -> list[str]:
     """One sentence that counts what was not taken, by reason; none if all was."""
-    path = build.root / "skipped.csv"
+    path = build.root / SKIPPED
     if not path.is_file():
         return []
     reasons = pd.read_csv(path, usecols=["reason"], encoding_errors="surrogateescape")["reason"].value_counts()

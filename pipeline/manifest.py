@@ -119,18 +119,22 @@ M = TypeVar("M", bound=Manifest)
 
 
 def weights_folder() -> Path:
-    """Where imported networks and their manifests are: $ONMANIFOLD_WEIGHTS, or in the user's data folder."""
-    named = os.environ.get("ONMANIFOLD_WEIGHTS")
-    return user_path(named or "~/.local/share/onmanifold/weights")
+    """Where imported networks and their manifests are: $ONMANIFOLD_WEIGHTS, or in the user's data folder.
+
+    A user without a home folder, as in some containers, has ./weights.
+    """
+    if named := os.environ.get("ONMANIFOLD_WEIGHTS"):
+        return user_path(named)
+    try:
+        return user_path("~/.local/share/onmanifold/weights")
+    except PipelineError:
+        return Path("weights").absolute()
 
 
 def manifest_folders(kind: str) -> tuple[Path, ...]:
     """Return where manifests of a kind are looked for: of generators and encoders, the imported ones come first."""
-    imported = {"generators": ".", "encoders": "encoders"}
-    try:
-        return (weights_folder() / imported[kind], MANIFESTS / kind)
-    except (KeyError, PipelineError):  # a user without a home folder has imported nothing
-        return (MANIFESTS / kind,)
+    imported = {"generators": weights_folder(), "encoders": weights_folder() / "encoders"}
+    return (imported[kind], MANIFESTS / kind) if kind in imported else (MANIFESTS / kind,)
 
 
 def manifest_names(kind: str) -> list[str]:

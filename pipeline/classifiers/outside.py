@@ -16,6 +16,8 @@ from pipeline.config import digest_of
 from pipeline.errors import PipelineError, WeightsError
 from pipeline.files import sha256_file, user_path
 
+PAIR = "pip install --force-reinstall torch torchvision --index-url https://download.pytorch.org/whl/cpu"
+
 
 def weights_of(spec: str, source: str) -> Path:
     """The file after @. Raises PipelineError where it is missing or could run code."""
@@ -39,14 +41,17 @@ def from_factory(spec: str, num_classes: int, resolution: int) -> LoadedClassifi
     weights = weights_of(spec, "module:factory")
     source = spec.partition("@")[0]
     module_name, _, attribute = source.partition(":")
-    if module_name.partition(".")[0] == "torchvision":
-        import_torchvision()
+    import_torchvision()  # your module may do so itself, or import timm, which does
     sys.path.append(str(Path.cwd()))
     try:
         factory: Callable[..., Any] = getattr(import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise PipelineError(
             f"classifier '{source}' cannot be imported ({error}): put the folder with {module_name} on PYTHONPATH"
+        ) from error
+    except Exception as error:  # your code, so anything
+        raise PipelineError(
+            f"classifier '{source}' cannot be imported, {module_name} raises {type(error).__name__}: {error}"
         ) from error
     finally:
         sys.path.pop()
@@ -71,7 +76,9 @@ def from_timm(spec: str, num_classes: int, resolution: int) -> LoadedClassifier:
     try:
         import timm
     except ImportError as error:
-        raise PipelineError("classifiers of timm need timm, which is not installed: pip install timm") from error
+        raise PipelineError(
+            f"classifiers of timm need timm, which cannot be imported ({error}): pip install timm"
+        ) from error
     name = spec.partition("@")[0].removeprefix("timm:")
     if not timm.is_model(name):
         raise PipelineError(f"timm has no network '{name}': `python -c 'import timm; print(timm.list_models())'`")
@@ -124,14 +131,24 @@ class Program(nn.Module):
 
 
 def import_torchvision() -> None:
-    """Import torchvision; beside a CPU build of torch, the registry's needs its compiled operators left out."""
+    """Import torchvision, if it is there; one for another build of torch without its compiled operators.
+
+    Raises:
+        PipelineError: it is of another version than torch.
+    """
     try:
         import_module("torchvision")
     except ModuleNotFoundError:
         return  # what needs it says so
     except (ImportError, RuntimeError):
-        for name in [name for name in sys.modules if name.startswith("torchvision")]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
         missing = "torchvision._meta_registrations"
         sys.modules[missing] = types.ModuleType(missing)
-        import_module("torchvision")
+        try:
+            import_module("torchvision")
+        except Exception as error:  # whatever two versions do to each other
+            raise PipelineError(
+                f"torchvision cannot be imported beside torch {torch.__version__} ({error}): install the two as a "
+                f"pair from one index, {PAIR}"
+            ) from error

@@ -50,8 +50,8 @@ def show_all(rows: list[dict[str, Any]]) -> None:
         generator = row["generator"] or "(train one)"
         click.echo(f"{state:<10}{row['name']:<26}{row['resolution']:>5}  {generator:<17}{row['homepage']}")
     if any(row["problem"] for row in rows):
-        first, second = (str(place) for place in data_places("NAME"))
-        click.echo(f"\nLooked in {first} (ONMANIFOLD_DATA moves it) and {second}.")
+        places = " and ".join(str(place) for place in data_places("NAME"))
+        click.echo(f"\nLooked in {places}; ONMANIFOLD_DATA names another folder instead of the first.")
         click.echo("`pipeline datasets NAME` says what to download and how to lay it out.")
     click.echo("A dataset of your own is a manifest: pass --dataset path/to/NAME.toml (docs/datasets.md).")
 

@@ -22,6 +22,7 @@ LARGE = "numbers beyond 64 bits"
 LONG = f"texts of more than {LONGEST_TEXT} characters"
 SEVERAL = "numbers and names mixed"
 MANY = f"more than {MOST_CLASSES:,} values"
+TOO_MANY = f"one of more than {MOST_ATTRIBUTES:,} attributes"
 OTHER = "neither numbers nor names"
 
 
@@ -39,10 +40,12 @@ class Attributes:
     Attributes:
         rows: samples so far.
         left_out: columns that are not kept, and why.
+        called: the attributes of `frame`, and what their columns are called there.
     """
 
     rows: int = 0
     left_out: dict[str, str] = field(default_factory=dict)
+    called: dict[str, str] = field(default_factory=dict)
     chunks: dict[str, list[tuple[int, pa.ChunkedArray]]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, rows: int, columns: Mapping[str, "pa.ChunkedArray | Unfit"]) -> None:
@@ -51,7 +54,7 @@ class Attributes:
             if name in self.left_out:
                 continue
             if name not in self.chunks and len(self.chunks) >= MOST_ATTRIBUTES:
-                self.left_out[name] = f"more than {MOST_ATTRIBUTES} attributes"
+                self.left_out[name] = TOO_MANY
                 continue
             if not isinstance(values, Unfit):
                 values = fitting(values)
@@ -80,17 +83,18 @@ class Attributes:
         kinds = {pa.string(): "str", pa.bool_(): "bool", pa.int64(): "int64"}
         gaps = {"bool": "boolean", "int64": "Int64"}
         kind = kinds[values.type]
-        return pd.Series(pd.array(values.to_pylist(), dtype=gaps.get(kind, kind) if values.null_count else kind))
+        return pd.Series(values.to_pylist(), dtype=gaps.get(kind, kind) if values.null_count else kind)
 
-    def frame(self, without: Iterable[str] = ()) -> pd.DataFrame:
-        """All attributes but some, by names that are none of a sample's own columns; `left_out` grows."""
+    def frame(self) -> pd.DataFrame:
+        """All attributes, by names that are none of a sample's own columns; `left_out` and `called` grow."""
         columns: dict[str, pd.Series] = {}
-        for name in sorted(self.chunks.keys() - set(without)):
+        for name in sorted(self.chunks, key=lambda name: (name in RESERVED_COLUMNS, name)):
             values = self.column(name)
             if isinstance(values, Unfit):
                 self.left_out[name] = values.reason
             else:
-                columns[own_name(name, columns)] = values
+                self.called[name] = own_name(name, columns)
+                columns[self.called[name]] = values
         return pd.DataFrame(columns, index=range(self.rows))
 
     def note(self) -> list[str]:

@@ -91,7 +91,7 @@ class FacesReader(ImageReader):
         label = values[self.manifest.label]
         samples = pd.DataFrame(
             {
-                "id": sample_ids(self.ids(table.names.reset_index(drop=True))),
+                "id": sample_ids(self.ids(table.names.reset_index(drop=True)), sources),
                 "split": values["split"],
                 "label": label if self.manifest.label != IDENTITY else np.searchsorted(self.identities(), label),
                 "source": sources,

@@ -67,21 +67,21 @@ def split_notes(folders: Folders, trees: Trees, found: Images, declared: bool) -
     looks = splits_in(folders.below[""], alone=True).keys() - {tree.partition("/")[0] for tree in trees}
     if "" in trees:
         looks -= {name for _, name in found} if declared else set()
-        kind = "lie beside the 'classes' of the manifest" if declared else "are taken as classes"
+        kind = "beside the 'classes' of the manifest" if declared else "taken as classes"
     else:
-        kind = "are not among the 'splits' of the manifest"
+        kind = "not among the 'splits' of the manifest"
     if looks:
-        notes.append(f"the folders {quoted(looks)} are called like splits and {kind}")
+        notes.append(f"called like splits, and {kind}: {quoted(looks)}")
     named = {name for (_, name), paths in found.items() if paths}
     for split in dict.fromkeys(trees.values()):
         several = [tree for tree in trees if trees[tree] == split]
         if len(several) > 1:
-            notes.append(f"the folders {quoted(several)} are one split, '{split}'")
+            notes.append(f"the split '{split}' is made of several folders: {quoted(several)}")
         there = {name for (tree, name), paths in found.items() if tree in several and paths}
         if not there:
             notes.append(f"the split '{split}' has no images in class folders")
         elif lacking := named - there:
-            notes.append(f"the split '{split}' has no images of the classes {quoted(lacking)}")
+            notes.append(f"the split '{split}' has no images of some classes: {quoted(lacking)}")
     return notes
 
 
@@ -90,11 +90,11 @@ def class_notes(found: Images, classes: tuple[str, ...], declared: bool) -> list
     notes = []
     empty = {name for _, name in found} - {name for (_, name), paths in found.items() if paths}
     if empty and declared:
-        notes.append(f"the classes {quoted(empty)} have no images; they keep their numbers")
+        notes.append(f"declared classes without images, which keep their numbers: {quoted(empty)}")
     elif empty:
         notes.append(
-            f"the folders {quoted(empty)} hold no images and are no classes: if they should have a number, list "
-            f"all the classes in 'classes' of the manifest"
+            f"folders without images, which are no classes: {quoted(empty)}; if they should have a number, list "
+            f"all classes in 'classes' of the manifest"
         )
     variants: dict[str, list[str]] = defaultdict(list)
     for name in classes:

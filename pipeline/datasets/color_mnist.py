@@ -15,11 +15,14 @@ from pydantic import Field
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
 from pipeline.datasets.coloured import ColouredDigitsManifest
-from pipeline.datasets.files import data_places, stamp_of
+from pipeline.datasets.files import data_places, stamp_of, with_notes
 from pipeline.datasets.idx import idx_path, read_idx
+from pipeline.datasets.walk import Skipped, list_files
 from pipeline.errors import DatasetError, SampleError
 
 PARTS = {"train": "train", "test": "t10k"}
+KINDS = (("images", 3), ("labels", 1))
+BESIDE = "beside MNIST's four files, each of which is read once"
 SIZE = 32  # "the next power of two after 28"
 
 
@@ -49,11 +52,10 @@ class ColorMNIST:
 
     def problem(self) -> str | None:
         """Say which IDX file is missing."""
-        kinds = (("images", 3), ("labels", 1))
         lacking = [
             f"{part}-{kind}-idx{rank}-ubyte.gz"
             for part in PARTS.values()
-            for kind, rank in kinds
+            for kind, rank in KINDS
             if idx_path(self.places[0], part, kind, rank) is None
         ]
         if not lacking:
@@ -104,7 +106,13 @@ class ColorMNIST:
             }
             colours = pd.DataFrame(self._colours[split][rows], columns=["red", "green", "blue"])
             parts.append(pd.concat([pd.DataFrame(columns), colours], axis=1))
-        return pd.concat(parts, ignore_index=True)
+        return with_notes(pd.concat(parts, ignore_index=True), [], self.skipped())
+
+    def skipped(self) -> list[Skipped]:
+        """What lies in the folder besides the four files that are read."""
+        root = self.places[0]
+        used = {idx_path(root, part, kind, rank) for part in PARTS.values() for kind, rank in KINDS}
+        return [each for each in list_files(root, frozenset(), {}, BESIDE).skipped if root / each[0] not in used]
 
     def load(self, source: str) -> LoadedImage:
         """Render one digit [32, 32, 3]: its intensity, 2 pixels of black around, times its colour."""

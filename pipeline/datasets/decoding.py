@@ -23,7 +23,7 @@ Size = tuple[int, int]  # width, height
 LETTERBOX = 4 / 3  # aspect of the picture between the bars: StyleGAN's LSUN cars are 512x384 of 512x512
 HERE = ("PNG", "WEBP")  # kinds whose decoders take time by the pixel and have been attacked for long
 MAX_BYTES_HERE = 2**24  # of such a file: beyond it, what is not pixels might take long
-MAX_SCANS_HERE = 64  # of a JPEG; each goes over all pixels, and a few bytes are enough for one
+MAX_SCANS_HERE = 20  # of a JPEG; each goes over all pixels, and a few bytes are enough for one
 LOST = ("premature end of data segment", "bad Huffman code", "bad arithmetic code", "Premature end of JPEG file")
 
 

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
-from pipeline.datasets.files import FilesManifest, FilesReader
+from pipeline.datasets.files import FilesManifest, FilesReader, with_notes
+from pipeline.datasets.walk import Skipped, list_files
 from pipeline.errors import DatasetError, SampleError
 
 SPLITS = ("train", "test")
+NOT_A_CLASS = "not called as the file of a class: train/0.h5 to train/9.h5, and test/ likewise"
 FILE = re.compile(r"[0-9]\.h5")
 
 
@@ -48,15 +50,43 @@ class Dmat(FilesReader):
     def scan(self) -> pd.DataFrame:
         """List the images, class by class in the files' order."""
         self.check_present()
-        parts = []
+        parts, notes, bare = [], [], []
         for split in SPLITS:
             for path in self.files(split):
                 count = len(self.array(path, "images"))
+                latents = self.latents(path)
+                if latents is None:
+                    bare.append(f"{split}/{path.name}")
+                elif len(latents) != count:
+                    notes.append(f"{split}/{path.name} has {count:,} images and {len(latents):,} latents")
                 rows = pd.Series(np.arange(count)).astype("str")
                 name = f"{split}-{path.stem}-"
                 part = pd.DataFrame({"id": name + rows.str.zfill(6), "split": split, "label": int(path.stem)})
                 parts.append(part.assign(source=f"{split}/{path.name}#" + rows))
-        return pd.concat(parts, ignore_index=True)
+        samples = pd.concat(parts, ignore_index=True)
+        highest = int(samples["label"].max()) if len(samples) else -1
+        if highest >= len(self.classes):
+            raise DatasetError(
+                f"dataset '{self.manifest.name}': there is a file {highest}.h5, but 'classes' in the manifest "
+                f"names {len(self.classes)}, numbered from 0"
+            )
+        if bare:
+            notes.append(f"{len(bare)} of the {len(parts)} files have no latents, the first is {bare[0]}")
+        for split in SPLITS:
+            there = {int(path.stem) for path in self.files(split)}
+            if lacking := [name for label, name in enumerate(self.classes) if label not in there]:
+                notes.append(f"the split '{split}' has no file for the classes {', '.join(map(repr, lacking))}")
+        return with_notes(samples, notes, self.others())
+
+    def others(self) -> list[Skipped]:
+        """What lies in the folder beside the files of the classes."""
+        listing = list_files(self.root, frozenset({".h5"}), {}, "not an HDF5 file (.h5)")
+        used = {path.relative_to(self.root).as_posix() for split in SPLITS for path in self.files(split)}
+        return sorted(listing.skipped + [(path, NOT_A_CLASS) for path in listing.taken if path not in used])
+
+    def latents(self, path: Path) -> Any:
+        """The latents of a file, or None if it has none."""
+        return self.array(path, "latents") if "latents" in open_file(path) else None
 
     def load(self, source: str) -> LoadedImage:
         """Read one image and round it to bytes."""

@@ -1,6 +1,7 @@
 """Datasets of image files: where they are looked for, what is said if they are missing, how an image is read."""
 
 import os
+import stat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,13 +10,13 @@ from pydantic import Field, field_validator
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
 from pipeline.datasets.decoding import Crop, decode
-from pipeline.datasets.formats import IMAGE_SUFFIXES
 from pipeline.datasets.walk import Skipped, files_below
 from pipeline.errors import DatasetError, PipelineError, SampleError
 from pipeline.files import user_path
 from pipeline.manifest import DatasetManifest
+from pipeline.pictures.opening import check_bytes
 
-__all__ = ["IMAGE_SUFFIXES", "FilesManifest", "FilesReader", "ImageManifest", "ImageReader", "files_below"]
+__all__ = ["FilesManifest", "FilesReader", "ImageManifest", "ImageReader", "files_below"]
 
 DATA_VARIABLE = "ONMANIFOLD_DATA"
 DEFAULT_DATA = "~/.local/share/onmanifold/datasets"
@@ -72,7 +73,15 @@ class FilesReader:
 
     def problem(self) -> str | None:
         """Say what is missing, where it was looked for and how to get it; None if all is present."""
-        lacking = self.lacking()
+        try:
+            lacking = self.lacking()
+            if self.root.exists():
+                next(self.root.iterdir(), None)
+        except OSError as error:
+            return (
+                f"dataset '{self.manifest.name}': {error.filename or self.root} cannot be read ({error.strerror}): "
+                f"make it readable, or change 'root' in the manifest"
+            )
         if not lacking:
             return None
         manifest = self.manifest
@@ -142,8 +151,12 @@ def find_root(folder: str) -> Path | None:
 
 
 def read_sample(path: Path) -> bytes:
-    """Content of one sample's file. Raises SampleError."""
+    """Content of one sample's file. Raises SampleError; also for what never ends, such as a pipe or a device."""
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise SampleError("not a file, but a folder, a pipe or a device")
+        check_bytes(found.st_size)
         return path.read_bytes()
     except OSError as error:
         raise SampleError(f"cannot read the file: {error.strerror}", unreadable=True) from error

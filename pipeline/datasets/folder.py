@@ -107,7 +107,7 @@ class Folder(ImageReader):
         stems = pd.Series(ids, dtype="str").str.replace(r"\.[^./]*$", "", regex=True)
         samples = pd.DataFrame(
             {
-                "id": sample_ids(stems),
+                "id": sample_ids(stems, pd.Series(sources, dtype="str")),
                 "split": pd.Series(splits, dtype="str"),
                 "label": np.array(labels, np.int64),
                 "source": pd.Series(sources, dtype="str"),
@@ -125,8 +125,8 @@ class Folder(ImageReader):
         for folder in listing.unreadable:
             if folder.rpartition("/")[0] in trees:
                 raise DatasetError(
-                    f"dataset '{self.manifest.name}': the folder {self.root / folder} cannot be read, and may be a "
-                    f"class: make it readable, or list the classes in 'classes' of the manifest"
+                    f"dataset '{self.manifest.name}': the folder {self.root / folder} cannot be read, or is a link "
+                    f"to nothing, and may be a class: mend or remove it, or list the classes in 'classes'"
                 )
 
     def check_splits(self, folders: Folders, trees: Trees) -> None:
@@ -135,13 +135,13 @@ class Folder(ImageReader):
         for tree in trees:
             if found := folders.splits(tree):
                 raise DatasetError(
-                    f"dataset '{self.manifest.name}': the folders {quoted(found)} in {self.root / tree} look like "
-                    f"splits, not like classes: add {splits_line(found, tree)} to the manifest, {otherwise}"
+                    f"dataset '{self.manifest.name}': {quoted(found)} in {self.root / tree} look like splits, not "
+                    f"like classes: add {splits_line(found, tree)} to the manifest, {otherwise}"
                 )
             for name in folders.below[tree]:
                 if found := folders.splits(joined(tree, name)):
                     raise DatasetError(
-                        f"dataset '{self.manifest.name}': the folders {quoted(found)} look like splits and lie in "
+                        f"dataset '{self.manifest.name}': {quoted(found)} look like splits and lie in "
                         f"{self.root / tree / name}, which would be a class; splits lie above classes here: point "
                         f"'root' there and add {splits_line(found)}, or move the images, {otherwise}"
                     )

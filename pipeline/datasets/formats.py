@@ -1,18 +1,8 @@
-"""Which pictures are read: the formats of Pillow that may be decoded, and the suffixes that their files bear."""
+"""What a file is by its suffix: a picture that is read, one that is not, or an archive."""
 
-# format -> its suffixes. The content decides which of the formats a file has; its suffix, whether it is looked at.
-FORMATS: dict[str, tuple[str, ...]] = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "TIFF": (".tif", ".tiff"),
-    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
-    "AVIF": (".avif", ".avifs"),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-}
-IMAGE_SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+from pipeline.pictures.kinds import SUFFIXES as IMAGE_SUFFIXES
+
+__all__ = ["ARCHIVES", "IMAGE_SUFFIXES", "OTHER_PICTURES"]
 
 # Pictures that are left out by name, so that nobody misses them unawares: PostScript and PDF are programs, camera
 # files are no finished pictures, the others are rare or need another library.

@@ -1,17 +1,21 @@
 """Images in Parquet as Hugging Face keeps them: a column of struct<bytes, path> and columns of labels."""
 
-import json
+import os
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
+import pyarrow as pa
 from pydantic import Field, field_validator
 
-from pipeline.datasets.files import ImageManifest, ImageReader, files_below, read_sample
-from pipeline.datasets.ids import numbered_ids, sample_ids
+from pipeline.datasets.attributes import Attributes, Unfit
+from pipeline.datasets.files import ImageManifest, ImageReader, read_sample, stamp_of, with_notes
+from pipeline.datasets.ids import sample_ids
 from pipeline.datasets.labels import Labels, encode_labels, nearest
-from pipeline.datasets.split_names import split_of
+from pipeline.datasets.parquet_file import ParquetFile, cells
+from pipeline.datasets.split_names import splits_of
+from pipeline.datasets.walk import Listing, list_files
 from pipeline.errors import DatasetError, ManifestError, SampleError
 
 LABEL, ID = "label", "id"
@@ -33,7 +37,7 @@ class ParquetManifest(ImageManifest):
 
 
 class ParquetImages(ImageReader):
-    """Reader of Parquet files. A scan reads the labels only; an image is read with its row group."""
+    """Reader of Parquet files. A scan reads what could be labels; an image is read with its neighbours."""
 
     manifest_model = ParquetManifest
     manifest: ParquetManifest
@@ -43,102 +47,213 @@ class ParquetImages(ImageReader):
         """As declared here or in the files, or those that occur."""
         return self.manifest.classes or self._scanned[1][1]
 
-    def files(self) -> list[str]:
-        """Paths of the Parquet files, relative to the root."""
-        return files_below(self.root, frozenset({".parquet"}))
+    def listing(self) -> Listing:
+        """The Parquet files below the root, and the rest."""
+        return list_files(self.root, frozenset({".parquet"}), {}, "not a Parquet file")
 
     def lacking(self) -> list[str]:
         """Parquet files."""
-        return [] if self.files() else ["*.parquet"]
+        return [] if self.listing().taken else ["*.parquet"]
 
     @cached_property
     def _scanned(self) -> tuple[pd.DataFrame, Labels]:
         self.check_present()
-        tables, declared = [], self.manifest.classes
-        for name in self.files():
-            table, classes = self.index(name)
-            tables.append(table)
-            declared = declared or classes
-        table = pd.concat(tables, ignore_index=True)
-        if table.empty:
+        listing = self.listing()
+        splits, notes = splits_of(listing.taken)
+        table = Columns(self.manifest)
+        for name, split in zip(listing.taken, splits, strict=True):
+            table.add(ParquetFile.open(self.root / name), name, split)
+        if not table.sources:
             raise DatasetError(f"dataset '{self.manifest.name}': no rows in the Parquet files of {self.root}")
-        labels = encode_labels(table["label"], declared, self.manifest.label, self.manifest.name)
-        ids = (
-            sample_ids(table["split"] + "-" + table[ID].astype("str"))
-            if ID in table
-            else numbered_ids(table["split"])
-        )
-        return table.assign(id=ids, label=labels[0])[["id", "split", "label", "source"]], labels
-
-    def index(self, name: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
-        """Label, id and place of each row of a file, and the class names its metadata declares."""
-        file = open_parquet(self.root / name)
-        columns = file.schema_arrow.names
-        for wanted in (self.manifest.image, self.manifest.label):
-            if wanted not in columns:
-                raise ManifestError(
-                    f"dataset '{self.manifest.name}': {name} has no column '{wanted}', {nearest(wanted, columns)} "
-                    f"(keys 'image' and 'label' of the manifest)"
-                )
-        wanted_columns = [self.manifest.label, *([ID] if ID in columns and self.manifest.label != ID else [])]
-        table = file.read(columns=wanted_columns).to_pandas()
-        places = [
-            f"{name}#{group}/{row}"
-            for group in range(file.num_row_groups)
-            for row in range(file.metadata.row_group(group).num_rows)
-        ]
-        table = table.rename(columns={self.manifest.label: "label"})
-        table = table.assign(split=split_of(name), source=pd.Series(places, dtype="str"))
-        return table, declared_classes(file.schema_arrow.metadata, self.manifest.label)
+        samples, labels = table.samples()
+        return with_notes(samples, notes + table.attributes.note(), listing.skipped), labels
 
     def scan(self) -> pd.DataFrame:
         """List the rows in the order of the files; the split is in a file's name."""
         return self._scanned[0].copy()
 
+    def key(self, source: str) -> str:
+        """The file and the number of the row in it; earlier versions counted rows by row group."""
+        name, _, place = source.rpartition("#")
+        group, slash, row = place.partition("/")
+        if not slash:
+            return source
+        try:
+            path = self.file_of(source)
+            return f"{name}#{cells(path, stamp_of(path), self.manifest.image).starts[int(group)] + int(row)}"
+        except (SampleError, ValueError, IndexError):
+            return source
+
     def file_of(self, source: str) -> Path:
         """The Parquet file."""
         return self.root / source.rpartition("#")[0]
 
+    def stamp(self, source: str) -> str:
+        """That of the Parquet file, and of the image's own where the row has only its path."""
+        path = self.file_of(source)
+        stamp = stamp_of(path)
+        column = path_column(path, stamp, self.manifest.image)
+        beside = None if column is None else cells(path, stamp, column).value(row_of(source))
+        if isinstance(beside, dict):
+            beside = beside.get("path")
+        image = None if not beside else self.beside(path, beside)
+        return f"{stamp} {stamp_of(image)}" if image is not None and image.exists() else stamp
+
     def read(self, source: str) -> bytes:
-        """Read an image's bytes; its row group stays in memory, since the next is likely to be of it too."""
-        name, _, place = source.rpartition("#")
-        group, _, row = place.partition("/")
-        value = row_group(self.root / name, int(group), self.manifest.image)[int(row)].as_py()
+        """Read an image's bytes, or the file that the row has the path of."""
+        path = self.file_of(source)
+        value = cells(path, stamp_of(path), self.manifest.image).value(row_of(source))
         content = value.get("bytes") if isinstance(value, dict) else value
-        if content is None and isinstance(value, dict) and value.get("path"):
-            content = read_sample((self.root / name).parent / value["path"])
+        beside = value.get("path") if isinstance(value, dict) else value
+        if content is None or isinstance(content, str):
+            content = read_sample(self.beside(path, beside)) if isinstance(beside, str) and beside else None
         if not isinstance(content, bytes):
             raise SampleError("the row has no image")
         return content
 
-
-@lru_cache(maxsize=4)
-def open_parquet(path: Path) -> Any:
-    """A Parquet file's metadata. Raises DatasetError."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{path} is not a Parquet file that can be read: {error}; download it again") from error
+    def beside(self, path: Path, name: str) -> Path:
+        """An image's file, by its path from the Parquet file or the root. Raises SampleError if it leads out."""
+        places = [Path(os.path.normpath(folder / name)) for folder in (path.parent, self.root)]
+        inside = [place for place in places if place.is_relative_to(os.path.normpath(self.root))]
+        if not inside or "\0" in name:
+            raise SampleError("the row has only a path, which leads out of the dataset's folder")
+        return next((place for place in inside if place.exists()), inside[0])
 
 
-@lru_cache(maxsize=2)
-def row_group(path: Path, group: int, column: str) -> Any:
-    """The images of a row group. Raises SampleError."""
-    import pyarrow as pa
+class Columns:
+    """What the files say of all rows so far."""
 
-    try:
-        return open_parquet(path).read_row_group(group, columns=[column]).column(column)
-    except (OSError, IndexError, pa.ArrowException, DatasetError) as error:
-        raise SampleError(f"cannot read row group {group} of {path.name}: {error}", unreadable=True) from error
+    def __init__(self, manifest: ParquetManifest):
+        self.manifest = manifest
+        self.attributes, self.labels = Attributes(), Attributes()
+        self.names: dict[str, dict[str, None]] = {}  # of columns whose values have names: those names, in order
+        self.lists: set[tuple[str, ...]] = set()  # of class names that files declare
+        self.texts: list[str] = []
+        self.splits: list[str] = []
+        self.sources: list[str] = []
+
+    def add(self, file: ParquetFile, name: str, split: str) -> None:
+        """Append the rows of a file."""
+        self.check(file, name)
+        label, where = self.manifest.label, f"dataset '{self.manifest.name}'"
+        values = file.values(label)
+        if isinstance(values, Unfit):
+            raise DatasetError(
+                f"{where}: the label '{label}' is neither a number nor a name ({values.reason}, in {name}); choose "
+                f"another with 'label'"
+            )
+        if declared := file.class_names(label):
+            self.lists.add(declared)
+        self.labels.add(file.rows, {LABEL: values})
+        if LABEL in self.labels.left_out:
+            raise DatasetError(
+                f"{where}: the label '{label}' has names in some files and numbers in others ({name} differs from "
+                f"those before it): declare in each file which names its numbers have, or write the names"
+            )
+        used = {self.manifest.image, ID, LABEL} if label == LABEL else {self.manifest.image, ID}
+        others = [column for column in dict.fromkeys(file.columns) if column not in used]
+        for column in (label, *others):
+            self.names.setdefault(column, {}).update(dict.fromkeys(file.class_names(column)))
+        self.attributes.add(
+            file.rows, {column: values if column == label else file.values(column) for column in others}
+        )
+        stem = name.removesuffix(".parquet")
+        numbered = [f"{stem}-{row:06d}" for row in range(file.rows)]
+        given = file.values(ID) if ID in file.columns else Unfit("")
+        own = [None] * file.rows if isinstance(given, Unfit) else given.to_pylist()
+        self.texts += [n if o is None else f"{split}-{o}" for n, o in zip(numbered, own, strict=True)]
+        self.splits += [split] * file.rows
+        self.sources += [f"{name}#{row}" for row in range(file.rows)]
+
+    def check(self, file: ParquetFile, name: str) -> None:
+        """Raise PipelineError unless the file has the columns that are needed."""
+        where = f"dataset '{self.manifest.name}': {name}"
+        for key, wanted in (("image", self.manifest.image), ("label", self.manifest.label)):
+            if wanted not in file.columns:
+                raise ManifestError(
+                    f"{where} has no column '{wanted}', {nearest(wanted, file.columns)} (keys 'image' and 'label' "
+                    f"of the manifest)"
+                )
+            if file.columns.count(wanted) > 1:
+                raise DatasetError(f"{where} has several columns '{wanted}'; write it with one ('{key}')")
+        kind = file.kind(self.manifest.image)
+        if not holds_images(kind):
+            raise DatasetError(
+                f"{where}: the column '{self.manifest.image}' holds {kind}, not one image's bytes or path in a "
+                f"row; choose another with 'image', or write one picture in each row"
+            )
+
+    def samples(self) -> tuple[pd.DataFrame, Labels]:
+        """The table of samples, and the labels with their classes. Raises DatasetError."""
+        labels = self.encoded()
+        texts, sources = (pd.Series(column, dtype="str") for column in (self.texts, self.sources))
+        columns = {
+            "id": sample_ids(texts, sources),
+            "split": pd.Series(self.splits, dtype="str"),
+            "label": labels[0],
+            "source": sources,
+        }
+        samples = pd.concat([pd.DataFrame(columns), self.attributes.frame()], axis=1)
+        samples.attrs["label_values"] = {
+            column: {value: value for value in self.names[name]}
+            for name, column in self.attributes.called.items()
+            if self.names.get(name)
+        }
+        return samples, labels
+
+    def encoded(self) -> Labels:
+        """Labels of all rows: by name where the files declare names, in the order of the first file that does."""
+        values = self.labels.column(LABEL)
+        label, dataset = self.manifest.label, self.manifest.name
+        if isinstance(values, Unfit):
+            raise DatasetError(f"dataset '{dataset}': the label '{label}' cannot be one ({values.reason})")
+        found, wanted, where = tuple(self.names[label]), self.manifest.classes, pd.Series(self.sources, dtype="str")
+        if not found or not wanted:
+            return encode_labels(values, wanted or found, label, dataset, where)
+        if set(found) <= set(wanted):
+            return encode_labels(values, wanted, label, dataset, where)
+        if len(self.lists) == 1 and len(found) == len(wanted) and not set(found) & set(wanted):
+            return encode_labels(values, found, label, dataset, where)[0], wanted  # the same classes by other names
+        raise DatasetError(
+            f"dataset '{dataset}': the files declare the classes {', '.join(found)}, which are not those of "
+            f"'classes' in the manifest; leave it out, or correct it"
+        )
 
 
-def declared_classes(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, ...]:
-    """Class names that Hugging Face's metadata gives a column, if it does."""
-    try:
-        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        return tuple(str(name) for name in features[label]["names"])
-    except (ValueError, KeyError, TypeError):
-        return ()
+def holds_images(kind: pa.DataType) -> bool:
+    """Whether a column's type is that of one image in a row, or of its path."""
+    if pa.types.is_struct(kind):
+        return bool({"bytes", "path"} & {field.name for field in kind})
+    tests = ("is_binary", "is_large_binary", "is_binary_view", "is_fixed_size_binary", "is_null")
+    return is_text(kind) or any(getattr(pa.types, test)(kind) for test in tests)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is that of texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+@lru_cache(maxsize=64)
+def path_column(path: Path, stamp: str, image: str) -> str | None:
+    """The column with the paths of images, if a file has rows without their bytes."""
+    found = cells(path, stamp, image).file
+    kind = ParquetFile(path, found, 0, ()).kind(image)
+    if is_text(kind):
+        return image
+    if not pa.types.is_struct(kind) or "path" not in (field.name for field in kind):
+        return None
+    if "bytes" not in (field.name for field in kind):
+        return image
+    groups = (found.metadata.row_group(group) for group in range(found.num_row_groups))
+    parts = (group.column(i) for group in groups for i in range(group.num_columns))
+    statistics = (part.statistics for part in parts if part.path_in_schema == f"{image}.bytes")
+    complete = all(found is not None and found.has_null_count and found.null_count == 0 for found in statistics)
+    return None if complete else f"{image}.path"
+
+
+def row_of(source: str) -> int:
+    """The number of a row in its file. Raises SampleError."""
+    row = source.rpartition("#")[2]
+    if not row.isascii() or not row.isdigit():
+        raise SampleError(f"'{row}' is not the number of a row")
+    return int(row)

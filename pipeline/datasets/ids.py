@@ -57,8 +57,3 @@ def numbered_where_equal(ids: list[str]) -> list[str]:
         used.add(candidate.lower())
         unique.append(candidate)
     return unique
-
-
-def numbered_ids(splits: "pd.Series[str]") -> "pd.Series[str]":
-    """`train-00000000`, … for samples that have no names."""
-    return splits + "-" + pd.Series(np.arange(len(splits)), index=splits.index).astype(str).str.zfill(8)

@@ -30,22 +30,42 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"there are: {', '.join(sorted(by_lower.values()))}"
 
 
-def encode_labels(values: pd.Series, declared: tuple[str, ...], attribute: str, dataset: str) -> Labels:
+def encode_labels(
+    values: pd.Series,
+    declared: tuple[str, ...],
+    attribute: str,
+    dataset: str,
+    where: "pd.Series[str] | None" = None,
+) -> Labels:
     """Turn a column into labels int64 [N] and the classes they number; `declared` classes come first.
+
+    Args:
+        values: [N] numbers, names, or yes and no.
+        declared: names of the classes, where they are known.
+        attribute: what the column is called.
+        dataset: the name that sentences begin with.
+        where: [N] where each value comes from, so that a bad one can be found.
 
     Raises:
         DatasetError: a label has no class, or the column holds something else than numbers, names or booleans.
     """
-    where = f"dataset '{dataset}': the label '{attribute}'"
+    label = f"dataset '{dataset}': the label '{attribute}'"
+
+    def at(bad: "pd.Series[bool]") -> str:
+        return "" if where is None else f" ({where[bad.to_numpy(bool)].iloc[0]} is the first)"
+
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.dtype.categories.dtype)
     if values.isna().any():
-        raise DatasetError(f"{where} is missing in {int(values.isna().sum())} samples; choose another with 'label'")
+        raise DatasetError(
+            f"{label} is missing in {int(values.isna().sum())} samples{at(values.isna())}; choose another with "
+            f"'label', or remove them"
+        )
     if len(set(declared)) != len(declared):
-        raise DatasetError(f"{where}: two of the declared classes have the same name; correct 'classes'")
+        raise DatasetError(f"{label}: two of the declared classes have the same name; correct 'classes'")
     if pd.api.types.is_bool_dtype(values):
         if declared and len(declared) != 2:
-            raise DatasetError(f"{where} is yes or no, but there are {len(declared)} classes; correct 'classes'")
+            raise DatasetError(f"{label} is yes or no, but there are {len(declared)} classes; correct 'classes'")
         return values.to_numpy(np.int64), declared or binary_classes(attribute)
     if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all() and (values.abs() < 2**53).all():
         values = values.astype(np.int64)
@@ -53,25 +73,28 @@ def encode_labels(values: pd.Series, declared: tuple[str, ...], attribute: str, 
         low, high = (int(values.min()), int(values.max())) if len(values) else (0, -1)
         if not declared and high >= MOST_CLASSES:
             raise DatasetError(
-                f"{where} runs up to {high}, which is no number of a class; choose another with 'label'"
+                f"{label} runs up to {high}, which is no number of a class; choose another with 'label'"
             )
         classes = declared or tuple(str(i) for i in range(high + 1))
         if low < 0 or high >= len(classes):
+            first = at((values < 0) | (values >= len(classes)))
             raise DatasetError(
-                f"{where} runs from {low} to {high}, but there are {len(classes)} classes, "
-                f"numbered from 0: leave unlabelled samples out, or correct 'classes' in the manifest"
+                f"{label} runs from {low} to {high}, but there are {len(classes)} classes, numbered from 0{first}: "
+                f"leave unlabelled samples out, or correct 'classes' in the manifest"
             )
         return values.to_numpy(np.int64), classes
-    found = values.unique()
-    if not pd.api.types.is_string_dtype(values) or not all(isinstance(value, str) for value in found):
-        raise DatasetError(f"{where} is neither a number nor a name; choose another with 'label'")
+    found: list[Any] = list(values.unique()) if pd.api.types.is_string_dtype(values) else [None]
+    if not all(isinstance(value, str) for value in found):
+        raise DatasetError(f"{label} is neither a number nor a name; choose another with 'label'")
     if not declared and len(found) > MOST_CLASSES:
-        raise DatasetError(f"{where} has {len(found)} values, too many to be classes; choose another with 'label'")
+        raise DatasetError(f"{label} has {len(found)} values, too many to be classes; choose another with 'label'")
     classes = declared or tuple(sorted(found))
     codes = pd.Index(classes).get_indexer(pd.Index(values))
     if (codes < 0).any():
-        stranger = values[codes < 0].iloc[0]
-        raise DatasetError(f"{where} has the class {stranger!r}, which 'classes' in the manifest does not list")
+        stranger, first = values[codes < 0].iloc[0], at(pd.Series(codes < 0))
+        raise DatasetError(
+            f"{label} has the class {stranger!r}, which 'classes' in the manifest does not list{first}"
+        )
     return codes.astype(np.int64), classes
 
 

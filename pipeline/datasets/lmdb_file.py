@@ -74,8 +74,8 @@ class Database:
         if count != self.entries:
             raise DatabaseError(f"is damaged: it holds {count} keys and should hold {self.entries}")
 
-    def get(self, key: bytes) -> bytes | None:
-        """The value of a key; None if there is no such key."""
+    def find(self, key: bytes) -> Node | None:
+        """The place and size of a key's value; None if there is no such key."""
         if self.root == NOTHING:
             return None
         number = self.root
@@ -85,7 +85,17 @@ class Database:
             number = children[max(0, bisect_right(children, key, lo=1, key=lambda node: node.key) - 1)].place
         leaf = self._nodes(number, LEAF)
         at = bisect_left(leaf, key, key=lambda node: node.key)
-        return self._value(leaf[at]) if at < len(leaf) and leaf[at].key == key else None
+        return leaf[at] if at < len(leaf) and leaf[at].key == key else None
+
+    def value(self, node: Node) -> bytes:
+        """The value of a key that `find` has found."""
+        if node.big:
+            number = node.place // self.page_size
+            head = self._page(number, PAGE.size, OVERFLOW)
+            pages = int.from_bytes(head[12:16], "little")
+            if PAGE.size + node.size > pages * self.page_size:
+                raise DatabaseError(f"is damaged: page {number} is not what it should be")
+        return self._read(node.place, node.size)
 
     def _read_metas(self) -> None:
         first = self._meta(0)
@@ -168,12 +178,3 @@ class Database:
             return
         for child in self._nodes(number, BRANCH):
             yield from self._walk(child.place, depth - 1)
-
-    def _value(self, node: Node) -> bytes:
-        if node.big:
-            number = node.place // self.page_size
-            head = self._page(number, PAGE.size, OVERFLOW)
-            pages = int.from_bytes(head[12:16], "little")
-            if PAGE.size + node.size > pages * self.page_size:
-                raise DatabaseError(f"is damaged: page {number} is not what it should be")
-        return self._read(node.place, node.size)

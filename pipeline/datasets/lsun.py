@@ -7,11 +7,17 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipeline.datasets.files import IMAGE_SUFFIXES, ImageManifest, ImageReader, files_below, first_there
+from pipeline.datasets.files import ImageManifest, ImageReader, first_there, with_notes
+from pipeline.datasets.formats import IMAGE_SUFFIXES
 from pipeline.datasets.ids import sample_ids
 from pipeline.datasets.lmdb_file import Database, DatabaseError
 from pipeline.datasets.spelling import spelled, unspelled
+from pipeline.datasets.walk import entries_beside, list_files, moved
 from pipeline.errors import DatasetError, SampleError
+from pipeline.pictures.opening import check_bytes
+
+BESIDE_DATABASE = "beside the database, which is all that is read"
+OTHER_CATEGORY = "beside the folder of the category"
 
 
 class LSUNManifest(ImageManifest):
@@ -51,16 +57,27 @@ class LSUN(ImageReader):
         if database is not None:
             sources = pd.Series(keys(database), dtype="str")
             names = sources
+            path = database.relative_to(self.root).as_posix()
+            skipped = entries_beside(self.root, path, BESIDE_DATABASE, frozenset({"lock.mdb"}))
         else:
-            paths = pd.Series(files_below(self.root / self.manifest.category, IMAGE_SUFFIXES), dtype="str")
-            sources = f"{self.manifest.category}/" + paths
+            category = self.manifest.category
+            listing = list_files(self.root / category, IMAGE_SUFFIXES)
+            paths = pd.Series(listing.taken, dtype="str")
+            sources = f"{category}/" + paths
             names = paths.str.replace(r"^.*/|\.[^./]*$", "", regex=True)
+            skipped = moved(listing.skipped, category) + entries_beside(self.root, category, OTHER_CATEGORY)
         if sources.empty:
             raise DatasetError(f"dataset '{self.manifest.name}': no images in {database or self.root}")
-        return pd.DataFrame(
+        if len(self.classes) != 1:
+            raise DatasetError(
+                f"dataset '{self.manifest.name}': 'classes' in the manifest names {len(self.classes)}, and LSUN's "
+                f"category is one class"
+            )
+        samples = pd.DataFrame(
             {"id": sample_ids(names, sources), "split": "train", "label": np.int64(0), "source": sources},
             copy=False,
         )
+        return with_notes(samples, [], sorted(skipped))
 
     def file_of(self, source: str) -> Path:
         """The database, or the exported file."""
@@ -73,14 +90,15 @@ class LSUN(ImageReader):
             return super().read(source)
         try:
             with Database(path) as database:
-                data = database.get(unspelled(source))
+                node = database.find(unspelled(source))
+                if node is None:
+                    raise SampleError("the database has no such key")
+                check_bytes(node.size)
+                return database.value(node)
         except OSError as error:
             raise SampleError(f"cannot read {path.name}: {error.strerror}", unreadable=True) from error
         except DatabaseError as error:
             raise SampleError(f"{path.name} {error}") from error
-        if data is None:
-            raise SampleError("the database has no such key")
-        return data
 
 
 def keys(path: Path) -> list[str]:

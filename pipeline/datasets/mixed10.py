@@ -10,13 +10,19 @@ import pandas as pd
 from pydantic import Field
 
 from pipeline.datasets.balance import even_shares
-from pipeline.datasets.files import IMAGE_SUFFIXES, ImageManifest, ImageReader, files_below, with_notes
+from pipeline.datasets.files import ImageManifest, ImageReader, with_notes
+from pipeline.datasets.formats import IMAGE_SUFFIXES
+from pipeline.datasets.ids import sample_ids
 from pipeline.datasets.mixed10_classes import MIXED10
+from pipeline.datasets.walk import Skipped, entries_beside, list_files, moved
 from pipeline.errors import DatasetError
 
 TRAIN_SHARE = 0.9  # of each class, in the order of the file names
 TREES = ("train", "ILSVRC/Data/CLS-LOC/train", "")
 ALL_CLASSES = 1000
+NOT_NEEDED = "not needed: its superclass has as many as are taken of each"
+OTHER_CLASS = "a class of ImageNet that is not in Mixed-10"
+OUTSIDE = "beside ImageNet's folders of training images"
 
 
 class Mixed10Manifest(ImageManifest):
@@ -58,8 +64,15 @@ class Mixed10(ImageReader):
         top = self.tree()
         assert top is not None
         check_ranks(self.manifest.name, top)
+        if len(self.classes) != len(MIXED10):
+            raise DatasetError(
+                f"dataset '{self.manifest.name}': 'classes' in the manifest names {len(self.classes)}, and "
+                f"Mixed-10 has {len(MIXED10)}"
+            )
+        prefix = "" if top == self.root else top.relative_to(self.root).as_posix() + "/"
         notes: list[str] = []
-        pools = {name: self.pools(top, name, notes) for name in MIXED10}
+        skipped: list[Skipped] = []
+        pools = {name: self.pools(top, name, notes, skipped) for name in MIXED10}
         parts = []
         asked = {"train": self.manifest.train_per_class, "test": self.manifest.test_per_class}
         for split, per_class in asked.items():
@@ -75,19 +88,33 @@ class Mixed10(ImageReader):
                 for kind, pool in enumerate(pools[name][split]):
                     take = even_shares([len(p) for p in pools[name][split]], count)[kind]
                     parts.append(rows_of(pool[:take], split, label, kind))
+                    skipped += [(f"{prefix}{file}", NOT_NEEDED) for file in pool[take:]]
         samples = pd.concat(parts, ignore_index=True)
         if samples.empty:
             raise DatasetError(f"dataset '{self.manifest.name}': a superclass has no images in {top}; {notes[0]}")
         samples = samples.sort_values(["test", "rank", "kind", "label"], kind="stable", ignore_index=True)
-        prefix = "" if top == self.root else top.relative_to(self.root).as_posix() + "/"
         samples["source"] = prefix + samples["source"]
-        return with_notes(samples.drop(columns=["test", "rank", "kind"]), notes)
+        samples["id"] = sample_ids(samples["id"], samples["source"])
+        skipped += self.others(prefix)
+        return with_notes(samples.drop(columns=["test", "rank", "kind"]), notes, sorted(skipped))
 
-    def pools(self, top: Path, superclass: str, notes: list[str]) -> dict[str, list[list[str]]]:
+    def others(self, prefix: str) -> list[Skipped]:
+        """What lies beside the sixty classes; folders are not looked into."""
+        wanted = frozenset(wnid for members in MIXED10.values() for _, wnid, _ in members)
+        beside = entries_beside(self.root, f"{prefix}{min(wanted)}", OUTSIDE, wanted)
+        classes = re.compile(rf"{re.escape(prefix)}n\d{{8}}/")
+        return [(path, OTHER_CLASS if classes.fullmatch(path) else reason) for path, reason in beside]
+
+    def pools(
+        self, top: Path, superclass: str, notes: list[str], skipped: list[Skipped]
+    ) -> dict[str, list[list[str]]]:
         """For each split, the files of each of a superclass's six classes."""
+        prefix = "" if top == self.root else top.relative_to(self.root).as_posix() + "/"
         pools: dict[str, list[list[str]]] = {"train": [], "test": []}
         for _, wnid, name in MIXED10[superclass]:
-            files = [f"{wnid}/{file}" for file in files_below(top / wnid, IMAGE_SUFFIXES)]
+            listing = list_files(top / wnid, IMAGE_SUFFIXES)
+            skipped += moved(listing.skipped, f"{prefix}{wnid}")
+            files = [f"{wnid}/{file}" for file in listing.taken]
             if not files:
                 notes.append(f"superclass '{superclass}' lacks {wnid} ({name}): no images in {top / wnid}")
             border = math.ceil(TRAIN_SHARE * len(files))
@@ -115,7 +142,10 @@ def rows_of(files: list[str], split: str, label: int, kind: int) -> pd.DataFrame
 
 def check_ranks(dataset: str, top: Path) -> None:
     """Where all of ImageNet is there, its own order must give the indices of the table. Raises DatasetError."""
-    wnids = sorted(path.name for path in top.iterdir() if re.fullmatch(r"n\d{8}", path.name))
+    try:
+        wnids = sorted(path.name for path in top.iterdir() if re.fullmatch(r"n\d{8}", path.name))
+    except OSError as error:
+        raise DatasetError(f"dataset '{dataset}': {top} cannot be read ({error.strerror})") from error
     if len(wnids) != ALL_CLASSES:
         return
     for members in MIXED10.values():

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from pipeline.datasets.attributes import NESTED, TWICE, Unfit
 from pipeline.datasets.formats import IMAGE_SUFFIXES, OTHER_PICTURES
-from pipeline.datasets.spelling import spelled
+from pipeline.datasets.spelling import UNPRINTABLE, spelled
 from pipeline.datasets.walk import HIDDEN, IMAGE_REASONS, NO_FILE, SYSTEM, is_system
 from pipeline.errors import DatasetError
 
@@ -91,9 +91,10 @@ def index_tar(path: Path, label: str | None) -> TarIndex:
         with path.open("rb") as file:
             members = resolved(list(wanted(file, index)), index)
             said = read_labels(file, members, label, index)
-    except (tarfile.TarError, OSError, ValueError, RecursionError, MemoryError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise DatasetError(f"{path} is damaged or no plain tar: {reason}; write or download it again") from error
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tarfile.TarError, ValueError, RecursionError, MemoryError) as error:
+        raise DatasetError(f"{path} is damaged or no plain tar: {error}; write or download it again") from error
     choose(members, said, label, index)
     index.notes = [f"{path} {note}" for note in index.notes]
     return index
@@ -191,13 +192,13 @@ def check_end(file: BinaryIO, end: int, last: Member | None, index: TarIndex) ->
             raise ValueError(
                 f"its last member {shown(last.name)} ends in zeros: it is cut, and filled up with them"
             )
-    if size % tarfile.BLOCKSIZE or size - end < 2 * tarfile.BLOCKSIZE:
-        index.notes.append("is cut in the zeros at its end, so no member is lost")
-    elif size - end > RECORD:
+    if size - end > RECORD:
         index.notes.append(
             f"ends in {size - end:,} bytes of zeros, more than is usual: it may have been cut and filled up, and "
             f"its last members be lost; compare its size or digest with where it comes from"
         )
+    elif size % tarfile.BLOCKSIZE or size - end < 2 * tarfile.BLOCKSIZE:
+        index.notes.append("is cut in the zeros at its end, so no member is lost")
 
 
 def resolved(members: list[Member], index: TarIndex) -> list[Member]:
@@ -295,7 +296,7 @@ def class_of(content: bytes) -> int | str | None:
     text = content.decode("utf-8-sig").strip()
     if re.fullmatch(r"[+-]?[0-9]{1,18}(\.0*)?", text):
         return int(text.partition(".")[0])
-    if not text.isprintable():
+    if UNPRINTABLE.search(text) or len(text.splitlines()) > 1:
         raise ValueError("a class has one line of text")
     return text or None
 

@@ -7,15 +7,16 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import Field, field_validator
 
-from pipeline.datasets.attributes import Attributes, Unfit, column_of
+from pipeline.datasets.attributes import MOST_ATTRIBUTES, TOO_MANY, Attributes, Unfit, column_of
 from pipeline.datasets.files import ImageManifest, ImageReader, with_notes
 from pipeline.datasets.formats import ARCHIVES
 from pipeline.datasets.ids import sample_ids
 from pipeline.datasets.labels import Labels, encode_labels, nearest
 from pipeline.datasets.split_names import splits_of
 from pipeline.datasets.tar_index import Said, index_tar
-from pipeline.datasets.walk import Listing, list_files
+from pipeline.datasets.walk import Listing, Skipped, list_files
 from pipeline.errors import DatasetError, ManifestError, SampleError
+from pipeline.pictures.opening import check_bytes
 
 LABEL = "cls"
 PACKED = "compressed, and not looked into: unpack it"
@@ -53,7 +54,10 @@ class WebDataset(ImageReader):
 
     def lacking(self) -> list[str]:
         """Tar files."""
-        return [] if self.listing().taken else ["*.tar (not compressed)"]
+        listing = self.listing()
+        packed = sum(reason == PACKED for _, reason in listing.skipped)
+        which = f"but {packed} compressed, which have to be unpacked" if packed else "not compressed"
+        return [] if listing.taken else [f"*.tar ({which})"]
 
     @cached_property
     def _scanned(self) -> tuple[pd.DataFrame, Labels]:
@@ -69,7 +73,7 @@ class WebDataset(ImageReader):
             notes += index.notes
             skipped += [(f"{name}/{member}", reason) for member, reason in index.skipped]
             said = [facts for _, _, facts in index.samples]
-            attributes.add(len(said), json_columns(said))
+            attributes.add(len(said), json_columns(said, self.manifest.label))
             labels.add(len(said), {LABEL: column_of([facts.cls for facts in said])})
             ids += [f"{split}-{key}" for key, _, _ in index.samples]
             sources += [f"{quoted(name)}#{key}@{start}+{size}" for key, (start, size), _ in index.samples]
@@ -78,13 +82,14 @@ class WebDataset(ImageReader):
             raise DatasetError(
                 f"dataset '{self.manifest.name}': no images in the tar files of {self.root}{main_reasons(skipped)}"
             )
-        found = self.label_column(attributes, labels)
+        found = self.label_column(attributes, labels, skipped)
         name = self.manifest.label or LABEL
-        codes, classes = encode_labels(found, self.manifest.classes, name, self.manifest.name)
         texts, source = pd.Series(ids, dtype="str"), pd.Series(sources, dtype="str")
+        keys = source.str.replace(r"@[^@]*$", "", regex=True)
+        codes, classes = encode_labels(found, self.manifest.classes, name, self.manifest.name, keys)
         notes += repeated(texts)
         columns = {
-            "id": sample_ids(texts, source.str.replace(r"@[^@]*$", "", regex=True)),
+            "id": sample_ids(texts, keys),
             "split": pd.Series(split_column, dtype="str"),
             "label": codes,
             "source": source,
@@ -92,7 +97,7 @@ class WebDataset(ImageReader):
         samples = pd.concat([pd.DataFrame(columns), attributes.frame()], axis=1)
         return with_notes(samples, notes + attributes.note(), skipped), (codes, classes)
 
-    def label_column(self, attributes: Attributes, labels: Attributes) -> pd.Series:
+    def label_column(self, attributes: Attributes, labels: Attributes, skipped: list[Skipped]) -> pd.Series:
         """The labels as they are said. Raises PipelineError if there is none, or it could be none."""
         label, where = self.manifest.label, f"dataset '{self.manifest.name}'"
         known = attributes.chunks.keys() | attributes.left_out.keys()
@@ -108,7 +113,7 @@ class WebDataset(ImageReader):
             raise ManifestError(f"{where}: no .json has the key '{label}', {nearest(label, known)}")
         raise ManifestError(
             f"{where}: the samples have no .cls; name the key of .json that is the label with 'label', "
-            f"{nearest('label', known) if known else 'and add the .json files'}"
+            f"{nearest('label', known) if known else 'and add the .json files'}{main_reasons(skipped)}"
         )
 
     def scan(self) -> pd.DataFrame:
@@ -127,6 +132,7 @@ class WebDataset(ImageReader):
         """Read an image's bytes at their offset."""
         path = self.file_of(source)
         start, _, size = source.rpartition("@")[2].partition("+")
+        check_bytes(int(size))
         try:
             with path.open("rb") as file:
                 file.seek(int(start))
@@ -148,10 +154,14 @@ def unquoted(path: str) -> str:
     return path.replace("%23", "#").replace("%25", "%")
 
 
-def json_columns(said: list[Said]) -> dict[str, Any]:
-    """The keys of the samples' .json as columns, with None where a sample has not the key."""
+def json_columns(said: list[Said], label: str | None) -> dict[str, Any]:
+    """The keys of the samples' .json as columns, the label first, with None where a sample has not the key."""
     names = dict.fromkeys(name for facts in said for name in facts.keys)
-    return {name: column_of([facts.keys.get(name) for facts in said]) for name in names}
+    if label in names:
+        names = {label: None} | names
+    some = list(names)[:MOST_ATTRIBUTES]
+    columns: dict[str, Any] = {name: column_of([facts.keys.get(name) for facts in said]) for name in some}
+    return columns | dict.fromkeys(list(names)[MOST_ATTRIBUTES:], Unfit(TOO_MANY))
 
 
 def repeated(names: "pd.Series[str]") -> list[str]:
@@ -166,7 +176,8 @@ def repeated(names: "pd.Series[str]") -> list[str]:
     ]
 
 
-def main_reasons(skipped: list[tuple[str, str]]) -> str:
+def main_reasons(skipped: list[Skipped]) -> str:
     """The three most frequent reasons why members are not taken, in brackets."""
     counts = pd.Series([reason for _, reason in skipped], dtype="str").value_counts()[:3]
-    return f" ({'; '.join(f'{count:,} {reason}' for reason, count in counts.items())})" if len(counts) else ""
+    some = "; ".join(f"{count:,}: {reason}" for reason, count in counts.items())
+    return f" (not taken: {some})" if some else ""

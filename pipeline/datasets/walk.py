@@ -1,6 +1,7 @@
 """One walk through a folder: the files that are taken, and why everything else is not."""
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from pipeline.datasets.formats import ARCHIVES, OTHER_PICTURES
 
 Skipped = tuple[str, str]  # path relative to the root, reason
 
-HIDDEN = "hidden: its name or a folder's begins with a dot"
+HIDDEN = "hidden, for its name or a folder's begins with a dot"
 SYSTEM = "left there by an operating system or a program"
 NOT_UTF8 = "its name is not valid UTF-8"
 NO_FILE = "neither a file nor a folder: a pipe, socket or device"
@@ -43,7 +44,7 @@ class Listing:
     taken: list[str] = field(default_factory=list)  # files with the suffixes that were asked for
     skipped: list[Skipped] = field(default_factory=list)  # all other files, and folders that were not entered
     folders: list[str] = field(default_factory=list)  # those that were entered, but for hidden ones
-    unreadable: list[str] = field(default_factory=list)  # folders that could not be, "" for the root
+    unreadable: list[str] = field(default_factory=list)  # those that could not be, "" for the root
 
 
 def list_files(
@@ -77,14 +78,34 @@ def files_below(root: Path, suffixes: frozenset[str]) -> list[str]:
     return list_files(root, suffixes).taken
 
 
-def entries_beside(root: Path, used: frozenset[str], reason: str) -> list[Skipped]:
-    """What lies in a folder beside the entries that are used, without looking into folders (`NAME/`)."""
-    found = []
-    for entry in os.scandir(root) if root.is_dir() else ():
-        if entry.name not in used:
-            own = HIDDEN if entry.name.startswith(".") else SYSTEM if is_system(entry.name) else reason
-            found.append((readable(entry.name) + ("/" if entry.is_dir() else ""), own))
+def entries_beside(root: Path, path: str, reason: str, used: frozenset[str] = frozenset()) -> list[Skipped]:
+    """What lies beside a path below the root, in each of the folders above it, without looking into folders.
+
+    Args:
+        root: the folder that paths are relative to.
+        path: what is used itself.
+        reason: why the rest is not.
+        used: names of other entries that are used.
+    """
+    found: list[Skipped] = []
+    above, _, _ = path.rpartition("/")
+    if above:
+        found += entries_beside(root, above, reason)
+    try:
+        with os.scandir(root / above) as entries:
+            for entry in entries:
+                name = f"{above}/{entry.name}" if above else entry.name
+                if name != path and entry.name not in used:
+                    end = "/" if entry.is_dir(follow_symlinks=False) else ""
+                    found.append((readable(name) + end, reason_of_name(entry.name) or reason))
+    except OSError as error:
+        found.append((readable(above) or ".", f"{UNREADABLE} ({error.strerror})"))
     return sorted(found)
+
+
+def moved(skipped: list[Skipped], folder: str) -> list[Skipped]:
+    """The same, of a listing of a folder below the root."""
+    return [(f"{folder}/{path}".rstrip("/"), reason) for path, reason in skipped]
 
 
 class _Walk:
@@ -134,7 +155,7 @@ class _Walk:
 
     def take_file(self, name: str, reason: str) -> None:
         """Take a file, or say why not."""
-        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million Path objects take seconds
+        suffix = suffix_of(name)
         if reason:
             self.skip(name, reason)
         elif suffix in self.suffixes:
@@ -143,19 +164,24 @@ class _Walk:
             self.skip(name, self.reasons.get(suffix, self.otherwise))
 
     def take_link(self, name: str, entry: "os.DirEntry[str]", reason: str) -> None:
-        """Take a link to a file, keep one to a folder for later, or say why neither."""
+        """Take a link to a file, keep one to a folder for later, or say why neither.
+
+        A link to nothing is taken if it is called like a file to take: reading it fails, and may not fail tomorrow.
+        """
         try:
-            if entry.is_dir():
-                if reason:
-                    self.skip(name, reason)
-                else:
-                    self.links.append((name, entry.path))
-            elif entry.is_file():
-                self.take_file(name, reason)
-            else:
-                self.skip(name, reason or (NO_FILE if Path(entry.path).exists() else DANGLING))
-        except OSError as error:
-            self.skip(name, reason or f"{DANGLING} ({error.strerror})")
+            kind = stat.S_IFMT(entry.stat().st_mode)
+        except OSError:
+            kind = 0
+        if reason or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            self.skip(name, reason or NO_FILE)
+        elif kind == stat.S_IFDIR:
+            self.links.append((name, entry.path))
+        elif kind == stat.S_IFREG or suffix_of(name) in self.suffixes:
+            self.take_file(name, "")
+        else:
+            self.skip(name, DANGLING)
+            if not suffix_of(name):
+                self.found.unreadable.append(name)
 
     def follow_links(self) -> None:
         """Enter the targets of links to folders, once each, after all that lies in the folder itself."""
@@ -186,6 +212,11 @@ def reason_of_name(name: str) -> str:
         except UnicodeEncodeError:
             return NOT_UTF8
     return SYSTEM if is_system(name) else ""
+
+
+def suffix_of(name: str) -> str:
+    """A file's suffix in lower case, with its dot."""
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million Path objects take seconds
 
 
 def is_system(name: str) -> bool:

@@ -77,15 +77,16 @@ def to_rgb(image: Image.Image) -> Pixels:
     width, height = image.size
     rows = max(1, STRIP // width)
     with decoder():
+        if rows >= height:
+            return strip_to_rgb(image)
         pixels = np.empty((height, width, 3), np.uint8)
         for top in range(0, height, rows):
-            strip = image if rows >= height else image.crop((0, top, width, min(height, top + rows)))
-            pixels[top : top + rows] = strip_to_rgb(strip)
+            pixels[top : top + rows] = strip_to_rgb(image.crop((0, top, width, min(height, top + rows))))
     return pixels
 
 
 def strip_to_rgb(image: Image.Image) -> Pixels:
-    """RGB pixels [H, W, 3], or grey ones [H, W, 1]."""
+    """RGB pixels [H, W, 3] of an image, all at once."""
     if image.mode.startswith("I"):
         grey = np.asarray(image)
         if image.mode == "I" and (grey.min() < 0 or grey.max() > 65535):
@@ -93,12 +94,12 @@ def strip_to_rgb(image: Image.Image) -> Pixels:
         pixels: Pixels = TO_8_BITS[grey]
         if (key := image.info.get("transparency")) is not None:
             pixels[grey == key] = 255
-        return pixels[:, :, None]
+        return np.repeat(pixels[:, :, None], 3, axis=2)
     if image.mode == "La":  # grey that is multiplied by its opacity already
         grey, opacity = np.moveaxis(np.asarray(image).astype(np.int16), 2, 0)
         pixels = np.minimum(grey + 255 - opacity, 255).astype(np.uint8)
-        return pixels[:, :, None]
+        return np.repeat(pixels[:, :, None], 3, axis=2)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return np.asarray(image.convert("RGB"), np.uint8)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)

@@ -17,10 +17,12 @@ from pipeline.errors import PipelineError, SampleError
 from pipeline.pictures.colours import Pixels, read_picture
 from pipeline.pictures.opening import MAX_PIXELS
 
-CPU_SECONDS = 60  # of one picture: ten times what the largest takes
+CPU_SECONDS = 15  # of a picture: several times what decoders that are written in C take for the largest
+CPU_SECONDS_A_MIB = 2  # of its file, besides
 WALL_SECONDS = 600  # should it wait for ever instead of computing
 MEMORY = 4 * 2**30  # bytes of address space: the largest picture takes half
 PIPE = 2**20
+REQUEST = ">QdQ"  # bytes of the picture, seconds, bytes of memory
 READY, PICTURE, REASON = b"+", b"p", b"r"
 # somebody else ended it, and the picture may be good
 FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP}
@@ -42,16 +44,8 @@ class Decoder:
     """A process that decodes one picture at a time; it ends with this one."""
 
     def __init__(self) -> None:
-        command = [
-            sys.executable,
-            "-I",
-            "-W",
-            "ignore",
-            "-c",
-            START,
-            json.dumps([str(entry) for entry in sys.path]),
-        ]
-        command += [str(limit) for limit in (CPU_SECONDS, WALL_SECONDS, MEMORY)]
+        paths = json.dumps([str(entry) for entry in sys.path])
+        command = [sys.executable, "-I", "-W", "ignore", "-c", START, paths]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         pipe, null = subprocess.PIPE, subprocess.DEVNULL
         try:
@@ -82,7 +76,7 @@ class Decoder:
     def read(self, data: bytes) -> Pixels:
         """What `read_picture` gives. Raises SampleError, or EndedError if the process ended on it."""
         with suppress(BrokenPipeError):  # the missing answer tells
-            self.requests.write(struct.pack(">Q", len(data)))
+            self.requests.write(struct.pack(REQUEST, len(data), time_for(data), MEMORY))
             self.requests.write(data)
             self.requests.flush()
         answer = self.receive(1)
@@ -134,17 +128,22 @@ def read_guarded(data: bytes) -> Pixels:
             raise
         except EndedError as error:
             if last or -error.code not in FROM_OUTSIDE:
-                raise SampleError(told(error.code), unreadable=-error.code in FROM_OUTSIDE) from None
+                raise SampleError(told(error.code, data), unreadable=-error.code in FROM_OUTSIDE) from None
         else:
             idle.append(decoder)
             return pixels
     raise AssertionError("unreachable")
 
 
-def told(code: int) -> str:
+def time_for(data: bytes) -> float:
+    """Seconds of a processor that decoding a picture may take."""
+    return CPU_SECONDS + CPU_SECONDS_A_MIB * (len(data) >> 20)
+
+
+def told(code: int, data: bytes) -> str:
     """What a process's end says of the picture it decoded."""
     if -code in (signal.SIGPROF, signal.SIGALRM):
-        return f"decoding the image takes longer than {CPU_SECONDS} seconds"
+        return f"decoding the image takes longer than {time_for(data):g} seconds"
     if code < 0:
         return f"the image is damaged: its decoder crashed ({signal.Signals(-code).name})"
     return f"the image is damaged: its decoder ended (exit code {code})"
@@ -161,19 +160,21 @@ def serve() -> None:
     """The other process: answers requests from stdin until that is closed."""
     from PIL import AvifImagePlugin
 
-    cpu_seconds, wall_seconds, memory = (int(limit) for limit in sys.argv[2:5])
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a decoder prints
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(ValueError, OSError):  # macOS knows no such limit
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     answers.write(READY)
     answers.flush()
-    while head := sys.stdin.buffer.read(8):
-        data = sys.stdin.buffer.read(*struct.unpack(">Q", head))
-        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-        signal.alarm(wall_seconds)
+    while head := sys.stdin.buffer.read(struct.calcsize(REQUEST)):
+        length, seconds, memory = struct.unpack(REQUEST, head)
+        with suppress(ValueError, OSError):  # macOS knows no such limit
+            most = resource.getrlimit(resource.RLIMIT_AS)[1]
+            allowed = memory if most == resource.RLIM_INFINITY else min(memory, most)
+            resource.setrlimit(resource.RLIMIT_AS, (allowed, most))
+        data = sys.stdin.buffer.read(length)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.alarm(WALL_SECONDS)
         answer(answers, data, memory)
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.Image import DecompressionBombError
 from PIL.ImageFile import ImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -51,12 +52,26 @@ def open_picture(data: bytes, kind: str | None = None) -> ImageFile:
         SampleError: it is not a picture that is read, has too many pixels, or is damaged.
     """
     kind = kind or kind_of(data)
-    if len(data) > MAX_BYTES:
-        raise SampleError(f"the file has {len(data)} bytes, more than the {MAX_BYTES} allowed for an image")
+    check_bytes(len(data))
     with decoder():
         image = CLASSES[kind](io.BytesIO(data))
     check_size(image.size)
+    if kind == "JPEG2000":
+        check_depth(data)
     return image
+
+
+def check_depth(data: bytes) -> None:
+    """Raise SampleError for a JPEG 2000 picture of less than 8 bits, which Pillow shows too dark."""
+    at = data.find(b"\xff\x4f\xff\x51")  # its codestream begins with sizes, then has the depth of each channel
+    if at >= 0 and (data[at + 42 : at + 43] or b"\7")[0] & 0x7F < 7:
+        raise SampleError("the image is a JPEG 2000 picture of less than 8 bits a channel; convert it to PNG")
+
+
+def check_bytes(count: int) -> None:
+    """Raise SampleError if a file is larger than any image that is decoded."""
+    if count > MAX_BYTES:
+        raise SampleError(f"the file has {count} bytes, more than the {MAX_BYTES} allowed for an image")
 
 
 def check_size(size: tuple[int, int]) -> None:
@@ -75,6 +90,8 @@ def decoder() -> Iterator[None]:
         raise
     except MemoryError as error:
         raise SampleError("there is too little memory to decode the image", unreadable=True) from error
+    except DecompressionBombError as error:
+        raise SampleError(f"the image has too many pixels: {one_line(error)}") from error
     except SyntaxError as error:  # what Pillow says of a header that it does not understand
         raise SampleError(f"the image is damaged or of a rare kind: {one_line(error)}") from error
     except Exception as error:  # damaged files raise anything, from AssertionError on

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import SampleError
+from pipeline.pictures.kinds import refusal
 from pipeline.pictures.opening import decoder, open_picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -25,25 +26,24 @@ def plain_png(data: bytes) -> bytes:
     Raises:
         SampleError: pixels, palette or transparency are damaged.
     """
+    if data[12:16] == b"CgBI":
+        raise SampleError(refusal("a PNG that Xcode has changed for iPhones"))
     if data[12:16] != b"IHDR":
         raise SampleError("the image is damaged: a PNG file that does not begin with its header")
     view, at, dropped = memoryview(data), len(SIGNATURE), False
     pieces: list[bytes | memoryview] = [SIGNATURE]
-    texts: set[bytes] = set()
+    oriented: set[bytes] = set()
     while at + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
-        if name in PIXELS and end <= len(data):
-            if zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+        key = next((key for key in ORIENTED if data.startswith(key, at + 8)), name) if name in TEXTS else name
+        keep = name in PIXELS or name == b"IEND" or (key in (b"eXIf", *ORIENTED) and key not in oriented)
+        if keep and end <= len(data) and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
+            if name in PIXELS:
                 raise SampleError(f"the image is damaged: checksum of its {name.decode()} is wrong")
-            keep = True
-        elif name in TEXTS:
-            key = next((key for key in ORIENTED if data.startswith(key, at + 8)), None)
-            keep = key is not None and key not in texts
-            texts |= {key} if key is not None else set()
-        else:
-            keep = name in (*PIXELS, b"eXIf", b"IEND")
+            keep = False
         if keep:
+            oriented.add(key)
             pieces.append(view[at:end])
         dropped |= not keep
         at = end

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pipeline.errors import PipelineError
 from pipeline.seeds import seed_of
 from stages.directions.config import DirectionsConfig
+from stages.directions.umap_import import import_umap
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -55,7 +56,6 @@ class Axes:
 def umap_coordinates(features: Floats, config: DirectionsConfig) -> Array:
     """UMAP coordinates [N, components] of features [N, D] (McInnes et al. 2018); the same for the same seed."""
     from sklearn.neighbors import NearestNeighbors
-    from umap import UMAP
 
     most = min(MOST_FEATURES, len(features) - 1)
     if features.shape[1] > most:
@@ -68,7 +68,7 @@ def umap_coordinates(features: Floats, config: DirectionsConfig) -> Array:
     distances = np.hstack([np.zeros_like(distances[:, :1]), distances[:, :-1]]).astype(np.float32)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="precomputed_knn")  # new samples cannot be added: none are
-        reducer = UMAP(
+        reducer = import_umap()(
             n_components=config.components,
             n_neighbors=neighbors,
             n_epochs=config.epochs,

@@ -32,6 +32,7 @@ def command(
     """
     from pipeline.build import resolve_build
     from pipeline.capacity import measure, show_estimates
+    from pipeline.datasets.ids import short_id
     from pipeline.errors import BuildError
     from pipeline.execute import Execution, workers_at_work
     from pipeline.latents import check_name, generator_of, perceptual_of
@@ -53,7 +54,7 @@ def command(
             f"no variant set named {', '.join(unknown)} in {build.root}; here are: {', '.join(present) or 'none'}; "
             f"make one with `pipeline augment --mode randmix --name {unknown[0]}`"
         )
-    name = check_name(name or "-".join(chosen) or config.base)
+    name = check_name(name or short_id("-".join(chosen)) or config.base)
     missing = find_missing(build, config, run.limit)
     stage = Shard(config, name, tuple(chosen), generator, run.limit, run.device, run.batch_size, tuple(missing))
     for writer in shard_formats(config.format).values():

@@ -24,6 +24,7 @@ from pipeline.sources import Originals
 from stages.shard.config import ShardConfig
 from stages.shard.facts import Facts, read_facts
 from stages.shard.items import ShardPlan
+from stages.shard.naming import Naming
 
 TOGETHER = 64  # samples that are handed on at once
 HELD_BYTES = 2**28  # of pixels, whose facts are read at once
@@ -51,9 +52,9 @@ class Renderer:
 
     def __post_init__(self) -> None:
         self.ids = self.build.samples("id")["id"].to_numpy()
+        self.naming = Naming(self.ids.tolist(), self.variants)
         self.originals = Originals(self.build)
         self.labels, self.classes = self.build.labels(self.config.label)
-        self.one_hot = np.eye(len(self.classes), dtype=np.float32)
 
     def samples(self, plan: ShardPlan) -> Iterator[ShardSample]:
         """The samples of a shard. A GPU renders a batch while the one before it is packed."""
@@ -128,13 +129,21 @@ class Renderer:
             found[row] = pixels
         return found
 
+    def soft_label(self, facts: Facts, place: int, label: int) -> NDArray[np.float32]:
+        """Probability of each class: what was stored, or the label's alone."""
+        if place in facts.soft_label:
+            return facts.soft_label[place]
+        certain = np.zeros(len(self.classes), np.float32)
+        certain[label] = 1
+        return certain
+
     def sample(self, facts: Facts, place: int, pixels: Pixels, own: dict[int, Pixels]) -> ShardSample:
         """One image with everything that is known of it."""
         source, partner, variant = (int(column[place]) for column in (facts.source, facts.partner, facts.variant))
         name, kind, label = facts.name[place], facts.kind[place], int(self.labels[source])
         self.kinds[kind] += 1
         return ShardSample(
-            id=f"{self.ids[source]}-{name}-{variant}" if name else str(self.ids[source]),
+            id=self.naming.name(str(self.ids[source]), name, variant),
             pixels=pixels,
             label=label,
             class_name=str(self.classes[label]),
@@ -144,6 +153,6 @@ class Renderer:
             partner=str(self.ids[partner]) if partner >= 0 else "",
             variant=variant,
             original_pixels=own[source] if self.config.originals else None,
-            soft_label=facts.soft_label.get(place, self.one_hot[label]) if self.soft_labels else None,
+            soft_label=self.soft_label(facts, place, label) if self.soft_labels else None,
             lam=float(facts.lam[place]),
         )

@@ -49,7 +49,7 @@ SETS: dict[str, tuple[Callable[[Path], Path], dict[str, object], list[str]]] = {
     "lsun": (write_lsun, {"category": "cat"}, []),
     "imagenet-mixed10": (write_mixed10, {"crop": "none", "resize": "bilinear"}, []),
     "color-mnist": (write_mnist, {"sigma": 0.1}, []),
-    "folder": (write_tree, {}, []),
+    "folder": (write_tree, {"splits": ["train", "test"]}, []),
     "webdataset": (write_tars, {}, []),
     "parquet": (write_set, {}, []),
 }

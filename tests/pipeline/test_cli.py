@@ -5,10 +5,12 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
+from pipeline.cli import main
 from tests.conftest import Tiny, run_pipeline, write_manifest
 
 COMMANDS = [
@@ -34,6 +36,16 @@ def test_every_command_has_help_with_an_example(name: str) -> None:
     done = run_pipeline(name, "--help")
     assert done.code == 0
     assert f"pipeline {name}" in done.out.replace("Usage: pipeline", "")
+
+
+def test_a_working_folder_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "gone").mkdir()
+    with chdir(tmp_path / "gone"):
+        (tmp_path / "gone").rmdir()
+        with pytest.raises(SystemExit) as ended:
+            main(["datasets"])
+    assert ended.value.code == 2
+    assert "the working folder is gone" in capsys.readouterr().err
 
 
 def test_an_unknown_command_is_refused() -> None:
@@ -102,14 +114,12 @@ def test_workers_and_scheduler_exclude_each_other(tmp_path: Path) -> None:
 
 
 def test_a_scheduler_that_does_not_answer(tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    import distributed
-
-    client = distributed.Client
-    monkeypatch.setattr(distributed, "Client", lambda address, timeout: client(address, timeout="1s"))  # of 15 s
+    monkeypatch.setenv("ONMANIFOLD_WAIT", "0.5")
     arguments = tiny.invert(tmp_path / "b")[:-2]
     done = run_pipeline(*arguments, "--scheduler", "tcp://127.0.0.1:9", cwd=tmp_path)
     assert done.code == 2
-    assert "no Dask scheduler answers there" in done.err
+    assert "--scheduler tcp://127.0.0.1:9: nothing listens there" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_a_dataset_of_another_resolution(tmp_path: Path, tiny: Tiny) -> None:
@@ -147,6 +157,16 @@ def test_an_unwritable_folder(tmp_path: Path, tiny: Tiny) -> None:
     tmp_path.chmod(0o700)
     assert done.code == 2
     assert "no permission" in done.err
+
+
+def test_no_folder_for_temporary_files(tmp_path: Path) -> None:
+    script = (
+        "import sys, tempfile\ntempfile._candidate_tempdir_list = lambda: ['/nowhere']\n"
+        "from pipeline.cli import main; main(['invert', '--dataset', 'color-digits', '--dry-run'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "Error: there is no folder for temporary files: set TMPDIR to one you may write to\n"
 
 
 def test_a_file_in_the_way(tmp_path: Path, tiny: Tiny) -> None:

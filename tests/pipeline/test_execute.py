@@ -16,7 +16,7 @@ def go_the_whole_way(tiny: Tiny, build: Path, *where: str) -> dict[str, str]:
     for arguments in tiny.whole_way(build):
         done = run_pipeline(*arguments, *where)
         assert done.code == 0, done.err
-    records = [json.loads(path.read_text()) for path in (build / ".ledger").rglob("*.json")]
+    records = [json.loads(path.read_text()) for path in (build / ".ledger").rglob("[0-9]*.json") if path.is_file()]
     assert len(records) > 20
     assert not any(record["worker"].endswith(f":{os.getpid()}") for record in records)
     return tree_digest(build, ARRAYS)

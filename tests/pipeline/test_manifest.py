@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.datasets import load_dataset
+from pipeline.datasets.files import data_places
 from pipeline.errors import ManifestError, PipelineError
 from pipeline.generators.loading import find_generator
-from pipeline.manifest import find_manifest, manifest_names
+from pipeline.manifest import find_manifest, manifest_names, weights_folder
 from pipeline.perceptual import find_perceptual
-from tests.conftest import write_manifest
+from tests.conftest import run_pipeline, write_manifest
 
 GOOD = {"name": "mine", "format": "folder", "resolution": 32, "root": "images"}
 
@@ -71,3 +72,27 @@ def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
 def test_root_is_relative_to_the_manifest(tmp_path: Path) -> None:
     manifest, _ = load_dataset(str(write_manifest(tmp_path / "m.toml", **GOOD)))
     assert manifest.model_dump()["root"] == str(tmp_path / "images")
+
+
+def test_a_user_without_a_home_folder_has_the_present_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in containers whose user is a number: HOME is not set, and the number has no name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ONMANIFOLD_WEIGHTS")
+    monkeypatch.delenv("ONMANIFOLD_DATA", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert weights_folder() == tmp_path / "weights"
+    assert data_places("celeba") == [tmp_path / "datasets" / "celeba"]
+    assert find_generator("color-digits")[1].is_file()
+    assert "Looked in" in run_pipeline("datasets").out
+
+
+@pytest.mark.parametrize("value", ["", "relative", "~/there"])
+def test_folders_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ONMANIFOLD_WEIGHTS", value)
+    monkeypatch.setenv("ONMANIFOLD_DATA", value)
+    usual = tmp_path / "home" / ".local" / "share" / "onmanifold"
+    folder = {"relative": tmp_path / "relative", "~/there": tmp_path / "home" / "there"}.get(value)
+    assert weights_folder() == (folder or usual / "weights")
+    assert data_places("celeba") == [(folder or usual / "datasets") / "celeba", tmp_path / "datasets" / "celeba"]

@@ -322,8 +322,7 @@ def test_nothing_is_deleted_for_a_command_that_is_refused(
 def test_in_a_folder_of_any_name(finished_build: Path, tmp_path: Path, folder: str) -> None:
     here = tmp_path / folder
     here.mkdir()
-    copytree(finished_build, here / "b.1", ignore=ignore_patterns("variants", "shards", ".ledger"))
-    copytree(finished_build / ".ledger" / "invert", here / "b.1" / ".ledger" / "invert")
+    copytree(finished_build, here / "b.1", ignore=ignore_patterns("variants", "shards", "augment", "shard"))
     command = ["augment", "--build", "b.1", "--mode", "randmix", "--variants", "1", "--chunk-size", "1400"]
     done = run_pipeline(*command, "--workers", "0", "--name", "again", "--json", cwd=here)
     assert done.code == 0, done.err

@@ -249,6 +249,42 @@ def test_timm_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         load_classifier(f"timm:test_resnet@{tmp_path / 'net.safetensors'}", 5, 32)
 
 
+def test_a_factory_that_imports_torchvision_beside_another_build_of_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "with_torchvision.py").write_text(
+        "import torchvision\nfrom torch import nn\n"
+        "def make(num_classes):\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    weight = torch.randn(5, 3 * 32 * 32, generator=torch.Generator().manual_seed(0)) / 55
+    save_file({"1.weight": weight, "1.bias": torch.arange(5.0)}, tmp_path / "w.safetensors")
+    loaded = load_classifier(f"with_torchvision:make@{tmp_path / 'w.safetensors'}", 5, 32)
+    check(loaded, IMAGES.flatten(1) @ weight.T + torch.arange(5.0))
+
+
+def test_a_factory_whose_module_raises_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_nets.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(PipelineError, match="broken_nets raises RuntimeError: operator torchvision::nms"):
+        load_classifier(f"broken_nets:make@{tmp_path / 'w.safetensors'}", 5, 32)
+
+
+def test_a_torchvision_of_another_version_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text("raise RuntimeError('made for another torch')")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    save_file({"x": torch.zeros(1)}, tmp_path / "net.safetensors")
+    with pytest.raises(
+        PipelineError, match=r"beside torch .*made for another torch.*pip install .* torch torchvision"
+    ):
+        load_classifier(f"timm:test_resnet@{tmp_path / 'net.safetensors'}", 5, 32)
+    sys.modules.pop("torchvision._meta_registrations", None)
+
+
 def test_no_classifier_at_all(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="`pipeline evaluate` trains one"):
         load_classifier("vgg5", 5, 32)

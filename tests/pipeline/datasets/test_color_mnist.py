@@ -104,6 +104,19 @@ def test_torchvisions_folder_and_unzipped_files(tmp_path: Path, mnist: Path) -> 
     assert raw.load("test/00003").sha256 == digits(mnist).load("test/00003").sha256
 
 
+def test_what_lies_beside_the_four_files_is_named(tmp_path: Path) -> None:
+    root = write_mnist(tmp_path / "mnist")
+    (root / "MNIST" / "raw").mkdir(parents=True)
+    for name in ("train-images-idx3-ubyte", "MNIST/raw/t10k-labels-idx1-ubyte.gz", "notes.txt"):
+        (root / name).write_bytes((root / "train-images-idx3-ubyte.gz").read_bytes())
+    found = digits(root).scan().attrs["skipped"]
+    beside = "beside MNIST's four files, each of which is read once"
+    assert found == [
+        (name, beside)
+        for name in ("MNIST/raw/t10k-labels-idx1-ubyte.gz", "notes.txt", "train-images-idx3-ubyte.gz")
+    ]
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     root = write_mnist(tmp_path / "mnist")
     (root / "t10k-labels-idx1-ubyte.gz").unlink()

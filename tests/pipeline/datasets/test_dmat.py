@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from pipeline.datasets import dmat, walk
 from pipeline.errors import DatasetError, SampleError
 from tests.pipeline.datasets.samples import reader_of
 
@@ -81,3 +82,33 @@ def test_other_files_are_never_followed(tmp_path: Path) -> None:
     (tmp_path / "set" / "train" / "1.h5").unlink()
     with pytest.raises(DatasetError, match="refers to other files"):
         reader_of(tmp_path / "set", format="dmat").scan()
+
+
+def test_what_is_not_a_class_is_named_and_missing_latents_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    write_set(folder)
+    for name in ("train/10.h5", "train/a.h5", "val/0.h5", "0.h5", "README.md", "train/.DS_Store"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    with h5py.File(folder / "train" / "0.h5", "a") as file:
+        del file["latents"]
+        file["latents"] = np.zeros((1, 4, 8), np.float32)
+    with h5py.File(folder / "test" / "0.h5", "a") as file:
+        del file["latents"]
+    table = reader_of(folder, format="dmat").scan()
+    assert dict(table.attrs["skipped"]) == {
+        "0.h5": dmat.NOT_A_CLASS,
+        "README.md": "not an HDF5 file (.h5)",
+        "train/.DS_Store": walk.HIDDEN,
+        "train/10.h5": dmat.NOT_A_CLASS,
+        "train/a.h5": dmat.NOT_A_CLASS,
+        "val/0.h5": dmat.NOT_A_CLASS,
+    }
+    assert table.attrs["notes"] == [
+        "train/0.h5 has 3 images and 1 latents",
+        "1 of the 3 files have no latents, the first is test/0.h5",
+        "the split 'train' has no file for the classes '1'",
+        "the split 'test' has no file for the classes '1', '2'",
+    ]
+    with pytest.raises(DatasetError, match=r"there is a file 2.h5, but 'classes' in the manifest names 2"):
+        reader_of(folder, format="dmat", classes=["a", "b"]).scan()

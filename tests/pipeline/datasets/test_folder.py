@@ -1,6 +1,7 @@
 """Folders of classes: order, ids, and what happens to files that are not good images."""
 
 import errno
+import hashlib
 import os
 import unicodedata
 from pathlib import Path
@@ -19,6 +20,11 @@ from tests.pipeline.datasets.samples import reader_of, write_image
 def reader(root: Path, **extra: object) -> Folder:
     content = {"name": "mine", "format": "folder", "resolution": 16, "root": str(root), **extra}
     return Folder(FolderManifest.model_validate(content))
+
+
+def digest_of(source: str) -> str:
+    """What tells two ids of the same name apart."""
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
 
 
 def test_scan_is_ordered_by_split_class_and_name(tmp_path: Path) -> None:
@@ -53,7 +59,7 @@ def test_a_tree_without_splits_is_for_training(tmp_path: Path) -> None:
     write_image(tmp_path / "cat" / "a.jpg")
     samples = reader(tmp_path).scan()
     assert samples["split"].tolist() == ["train", "train"]
-    assert samples["id"].tolist() == ["train-cat-a", "train-cat-a_2"]
+    assert samples["id"].tolist() == [f"train-cat-a-{digest_of(f'cat/a.{suffix}')}" for suffix in ("jpg", "png")]
     assert reader(tmp_path).load("cat/a.png").pixels.shape == (16, 16, 3)
 
 
@@ -146,14 +152,14 @@ def test_empty_folders_number_nothing_unless_they_are_declared(tmp_path: Path) -
     samples = found.scan()
     assert found.classes == ("b", "d")
     assert samples["label"].tolist() == [0, 1]
-    assert [note[:55] for note in samples.attrs["notes"]] == [
-        "the folders 'a', 'c' hold no images and are no classes:"
+    assert [note.partition(";")[0] for note in samples.attrs["notes"]] == [
+        "folders without images, which are no classes: 'a', 'c'"
     ]
     declared = reader(tmp_path, classes=["a", "b", "d"])
     samples = declared.scan()
     assert declared.classes == ("a", "b", "d")
     assert samples["label"].tolist() == [1, 2]
-    assert samples.attrs["notes"] == ["the classes 'a' have no images; they keep their numbers"]
+    assert samples.attrs["notes"] == ["declared classes without images, which keep their numbers: 'a'"]
     assert samples.attrs["skipped"] == [("c/readme.txt", walk.OTHER_SUFFIX)]
 
 
@@ -208,7 +214,7 @@ def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
     samples = found.scan()
     assert found.classes == ("bullet_train", "bus", "test_tubes", "train")
     assert samples["split"].tolist() == ["train"] * 4
-    assert samples.attrs["notes"] == ["the folders 'train' are called like splits and are taken as classes"]
+    assert samples.attrs["notes"] == ["called like splits, and taken as classes: 'train'"]
     touch(tmp_path, "test/e.png")
     declared = reader(tmp_path, classes=["test", "train"]).scan()
     assert declared["source"].tolist() == ["test/e.png", "train/b.png"]
@@ -242,8 +248,8 @@ def test_splits_that_are_left_out_or_lack_something_are_told(tmp_path: Path) -> 
     samples = reader(tmp_path, splits=["train", "val"]).scan()
     assert samples["split"].tolist() == ["train", "train", "val"]
     assert samples.attrs["notes"] == [
-        "the folders 'test' are called like splits and are not among the 'splits' of the manifest",
-        "the split 'val' has no images of the classes 'dog'",
+        "called like splits, and not among the 'splits' of the manifest: 'test'",
+        "the split 'val' has no images of some classes: 'dog'",
     ]
     assert samples.attrs["skipped"] == [
         ("extra/cat/e.png", class_folders.NO_SPLIT),
@@ -259,8 +265,8 @@ def test_two_folders_of_one_split_are_told_and_keep_all_images(tmp_path: Path) -
     touch(tmp_path, "val/cat/a.png", "dev/cat/a.png")
     samples = reader(tmp_path, splits=["val", "dev"]).scan()
     assert samples["split"].tolist() == ["val", "val"]
-    assert samples["id"].tolist() == ["val-cat-a", "val-cat-a_2"]
-    assert samples.attrs["notes"] == ["the folders 'dev', 'val' are one split, 'val'"]
+    assert samples["id"].tolist() == [f"val-cat-a-{digest_of(f'{name}/cat/a.png')}" for name in ("val", "dev")]
+    assert samples.attrs["notes"] == ["the split 'val' is made of several folders: 'dev', 'val'"]
 
 
 def test_a_missing_split_gets_the_name_that_is_there(tmp_path: Path) -> None:
@@ -317,7 +323,7 @@ def test_a_class_folder_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypa
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(DatasetError, match=r"/cat cannot be read, and may be a class"):
+    with pytest.raises(DatasetError, match=r"/cat cannot be read, or is a link to nothing, and may be a class"):
         reader(tmp_path).scan()
     samples = reader(tmp_path, classes=["dog"]).scan()
     assert samples.attrs["skipped"] == [("cat", f"{walk.UNREADABLE} (Permission denied)")]
@@ -342,3 +348,18 @@ def test_every_suffix_that_is_taken_is_read(tmp_path: Path, suffix: str) -> None
     found = reader(tmp_path)
     pixels = found.load(found.scan()["source"][0]).pixels
     assert np.abs(pixels.astype(int) - (200, 40, 90)).max() <= 8
+
+
+def test_links_to_nothing_shift_no_label(tmp_path: Path) -> None:
+    root = touch(tmp_path / "root", "dog/b.png")
+    (root / "ape").mkdir()
+    (root / "ape" / "a.png").symlink_to(tmp_path / "away.png")
+    found = reader(root)
+    assert found.scan()["label"].tolist() == [0, 1]
+    assert found.classes == ("ape", "dog")
+    with pytest.raises(SampleError, match="cannot read the file") as error:
+        found.load("ape/a.png")
+    assert error.value.unreadable
+    (root / "cat").symlink_to(tmp_path / "away")
+    with pytest.raises(DatasetError, match=r"/cat cannot be read, or is a link to nothing, and may be a class"):
+        reader(root).scan()

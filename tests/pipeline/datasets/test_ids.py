@@ -4,7 +4,7 @@ import hashlib
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.datasets.ids import LONGEST, sample_ids, short_id
@@ -49,6 +49,7 @@ def test_ids_of_variants_fit_too() -> None:
     assert short_id(long) == marked(long, "a" * 67)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=120), max_size=12))
 def test_any_names_give_good_ids_and_ids_stay(texts: list[str]) -> None:
     ids = sample_ids(pd.Series(texts, dtype="str"))

@@ -10,6 +10,7 @@ from typing import Any
 import lmdb
 import pytest
 
+from pipeline.datasets import lsun, walk
 from pipeline.datasets.base import sha256_hex
 from pipeline.datasets.lmdb_file import Database
 from pipeline.datasets.spelling import unspelled
@@ -143,7 +144,7 @@ def test_every_flip_in_the_headers_and_the_tree_is_named_or_without_effect(
     before = {key: reader_beside(path).digest(key) for key in keys}
     rng = random.Random(0)
     outcomes = Counter[str]()
-    for _ in range(60):
+    for _ in range(40):
         at = rng.choice([rng.randrange(168), 4096 + rng.randrange(168), rng.randrange(8192, len(whole))])
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :])
         reader = reader_beside(path)
@@ -181,8 +182,10 @@ def test_more_keys_than_fit_into_a_page_and_small_values(tmp_path: Path) -> None
     with Database(folder / "data.mdb") as found:
         assert list(found.keys()) == [b"%07d" % (i * 7) for i in range(3000) if i % 3]
         assert found.depth == 2
-        assert found.get(b"0000007") == b"v"
-        assert [found.get(key) for key in (b"", b"0000000", b"0000008", b"9")] == [None] * 4
+        node = found.find(b"0000007")
+        assert node is not None
+        assert found.value(node) == b"v"
+        assert [found.find(key) for key in (b"", b"0000000", b"0000008", b"9")] == [None] * 4
 
 
 def test_another_layout_of_an_lmdb_is_refused(tmp_path: Path) -> None:
@@ -225,3 +228,28 @@ def test_a_database_that_has_gone_is_worth_another_try(database: tuple[Path, lis
     with pytest.raises(SampleError) as error:
         reader.read(keys[0])
     assert error.value.unreadable
+
+
+def test_files_beside_the_images_are_named(tmp_path: Path) -> None:
+    root = tmp_path / "lsun"
+    for name in ("car/a/b.webp", "car/a/c.heic", "car/.d.webp", "dog/e.webp", "car.zip"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    exported = reader_of(root, format="lsun", category="car")
+    samples = exported.scan()
+    assert samples["source"].tolist() == ["car/a/b.webp"]
+    assert samples.attrs["skipped"] == [
+        ("car.zip", lsun.OTHER_CATEGORY),
+        ("car/.d.webp", walk.HIDDEN),
+        ("car/a/c.heic", "a kind of picture that is not read (.heic)"),
+        ("dog/", lsun.OTHER_CATEGORY),
+    ]
+    write_database(root / "car_lmdb")
+    (root / "car_lmdb" / "x.webp").touch()
+    samples = reader_of(root, format="lsun", category="car").scan()
+    assert len(samples) == COUNT
+    assert samples.attrs["skipped"] == [
+        (name, lsun.BESIDE_DATABASE) for name in ("car.zip", "car/", "car_lmdb/x.webp", "dog/")
+    ]
+    with pytest.raises(DatasetError, match="'classes' in the manifest names 2"):
+        reader_of(root, format="lsun", category="car", classes=["a", "b"]).scan()

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.datasets import mixed10, walk
 from pipeline.datasets.mixed10_classes import MIXED10
 from pipeline.errors import DatasetError
 from tests.pipeline.datasets.samples import reader_of, write_image
@@ -121,3 +122,47 @@ def test_a_thousand_other_folders_are_refused(tmp_path: Path) -> None:
         (root / "train" / f"n{number:08d}").mkdir()
     with pytest.raises(DatasetError, match="not those of ILSVRC-2012: number 151 is"):
         reader_of(root, format="imagenet-mixed10").scan()
+
+
+def test_what_is_not_taken_of_imagenet_is_named(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "imagenet", [11])
+    for name in (
+        "val/a.JPEG",
+        "train/n00000001/b.JPEG",
+        "train/other/c.JPEG",
+        "LOC_x.txt",
+        ".DS_Store",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (root / "train" / "n02085620" / "notes.txt").touch()
+    (root / "train" / "n02085620" / "._n02085620_0.JPEG").touch()
+    samples = reader_of(root, format="imagenet-mixed10", train_per_class=30, test_per_class=3).scan()
+    skipped = dict(samples.attrs["skipped"])
+    images = {path for path in skipped if skipped[path] == mixed10.NOT_NEEDED}
+    assert len(images) + len(samples) == 60 * 11
+    assert not images & set(samples["source"])
+    assert {path: reason for path, reason in skipped.items() if path not in images} == {
+        ".DS_Store": walk.HIDDEN,
+        "LOC_x.txt": mixed10.OUTSIDE,
+        "val/": mixed10.OUTSIDE,
+        "train/other/": mixed10.OUTSIDE,
+        "train/n00000001/": mixed10.OTHER_CLASS,
+        "train/n02085620/notes.txt": walk.OTHER_SUFFIX,
+        "train/n02085620/._n02085620_0.JPEG": walk.HIDDEN,
+    }
+
+
+def test_images_of_one_name_in_several_classes_have_their_own_ids(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "imagenet", [11])
+    for path in list((root / "train").glob("*/*.JPEG")):
+        path.rename(path.with_name(f"{path.stem.partition('_')[2]}.v1.JPEG"))
+    samples = reader_of(root, format="imagenet-mixed10").scan()
+    assert samples["id"].is_unique
+    assert not samples["id"].str.contains(".", regex=False).any()
+
+
+def test_ten_classes_are_declared_or_none(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "imagenet", [11])
+    with pytest.raises(DatasetError, match="'classes' in the manifest names 2, and Mixed-10 has 10"):
+        reader_of(root, format="imagenet-mixed10", classes=["a", "b"]).scan()

@@ -98,3 +98,25 @@ def test_the_listing_fits_a_screen_and_one_dataset_can_be_asked_for(tmp_path: Pa
     unknown = run_pipeline("datasets", "celebra")
     assert unknown.code == 2
     assert "did you mean celeba" in unknown.err
+
+
+@pytest.mark.parametrize(
+    "layout", ["celeba", "celeba-hq", "imagenet-mixed10", "lsun", "dmat", "webdataset", "parquet"]
+)
+def test_a_root_that_cannot_be_read_is_one_sentence(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "set").symlink_to(tmp_path / "set")  # reading it fails for every user
+    more = {"category": "cat"} if layout == "lsun" else {}
+    with pytest.raises(DatasetError, match=r"set.* (cannot be read \(Too many levels|not found)") as error:
+        reader_of(tmp_path / "set", format=layout, **more).scan()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+@pytest.mark.parametrize(
+    "layout", ["celeba", "celeba-hq", "imagenet-mixed10", "lsun", "dmat", "webdataset", "parquet"]
+)
+def test_a_root_without_permission_is_one_sentence(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "set").mkdir(mode=0)
+    more = {"category": "cat"} if layout == "lsun" else {}
+    with pytest.raises(DatasetError, match=r"cannot be read \(Permission denied\): make it readable"):
+        reader_of(tmp_path / "set", format=layout, **more).scan()

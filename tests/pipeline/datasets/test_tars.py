@@ -94,7 +94,7 @@ def test_without_labels_the_keys_there_are_are_named(tmp_path: Path) -> None:
 
 def test_some_samples_without_a_label(tars: Path) -> None:
     write_tar(tars / "train-000002.tar", {"9.jpg": encoded(smooth(20, 20))})
-    with pytest.raises(DatasetError, match="the label 'cls' is missing in 1 samples"):
+    with pytest.raises(DatasetError, match=r"the label 'cls' is missing in 1 samples \(train-000002.tar#9 is the"):
         reader_of(tars, format="webdataset").scan()
 
 
@@ -174,7 +174,8 @@ PICTURES = [encoded(smooth(20, 20, i), "PNG") for i in range(6)]
             {"x.jpg": "a second picture of its sample", "x.cls": "a second label", "y.png": "a second picture"},
         ),
         (
-            ["d.1/x.png", "d.1/x.cls=1", "./e/x.png", "e/x.cls=2", "/f/x.png", "f/x.cls=0", "../x.png", "../x.cls=3"],
+            ["d.1/x.png", "d.1/x.cls=1", "./e/x.png", "e/x.cls=2", "/f/x.png", "f/x.cls=0",
+             "../x.png", "../x.cls=3"],
             {"d.1/x": 1, "e/x": 2, "f/x": 0, "../x": 3},
             {},
         ),
@@ -396,6 +397,8 @@ def test_a_tar_that_was_cut_between_samples_and_filled_up_with_zeros_is_noted(tm
     samples = webdataset(path.parent).scan()
     assert len(samples) == 3
     assert f"ends in {len(data) - start:,} bytes of zeros" in samples.attrs["notes"][0]
+    path.write_bytes(data[:start] + bytes(99_999))
+    assert "ends in 99,999 bytes of zeros" in webdataset(path.parent).scan().attrs["notes"][0]
 
 
 def test_a_tar_of_a_hostile_size_does_not_hang(tmp_path: Path) -> None:
@@ -406,6 +409,12 @@ def test_a_tar_of_a_hostile_size_does_not_hang(tmp_path: Path) -> None:
     header[148:156] = b"%06o\0 " % sum(header)
     path.write_bytes(bytes(header) + data[512:])
     assert outcome(path) == "refused"
+
+
+def test_a_member_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
+    small_tar(tmp_path)
+    with pytest.raises(SampleError, match=r"more than the .* allowed"):
+        webdataset(tmp_path / "wds").load(f"a.tar#0@512+{2**40}")
 
 
 def test_an_empty_tar_beside_others(tmp_path: Path) -> None:
@@ -427,6 +436,15 @@ def test_sparse_members_are_named(tmp_path: Path) -> None:
     samples = webdataset(folder).scan()
     assert samples["id"].tolist() == ["train-1"]
     assert skipped(samples) == {"a.tar/0.png": "a sparse file: pack it without `--sparse`"}
+
+
+def test_labels_in_another_place_and_compressed_tars_are_hinted_at(tmp_path: Path) -> None:
+    write_tar(tmp_path / "wds" / "a.tar", {"0.png": PICTURES[0], "0.txt": b"cat"})
+    with pytest.raises(ManifestError, match=r"no .cls; .*not taken: 1: neither a picture nor a label \(.txt\)"):
+        webdataset(tmp_path / "wds").scan()
+    (tmp_path / "wds" / "a.tar").rename(tmp_path / "wds" / "a.tar.gz")
+    with pytest.raises(DatasetError, match=r"\*.tar \(but 1 compressed, which have to be unpacked\) not found"):
+        webdataset(tmp_path / "wds").scan()
 
 
 def test_what_lies_beside_the_tars_is_named(tmp_path: Path) -> None:
@@ -481,7 +499,7 @@ def json_set(tmp_path: Path, *contents: str | bytes) -> Path:
 def test_keys_of_the_json_are_attributes(tmp_path: Path) -> None:
     folder = json_set(
         tmp_path,
-        '{"breed": "Ümläut", "n": 1, "old": true, "score": 0.5, "whole": 2.0, "caption": "%s", "box": [], "id": "x"}'
+        '{"breed": "Ümläut", "n":1, "old": true, "score": 0.5, "whole": 2.0, "caption": "%s", "box": [], "id": "x"}'
         % ("long " * 50),
         '{"breed": "b", "n": null, "old": false, "whole": 3, "sometimes": 5, "mixed": 1, "label": "z", "nan": NaN}',
         b'\xef\xbb\xbf{"breed": "\\ud800", "old": true, "mixed": "one", "nan": 1, "huge": 1' + b"0" * 30 + b"}",
@@ -515,6 +533,21 @@ def test_keys_of_the_json_are_attributes(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="'score' is neither a number nor a name"):
         webdataset(folder, "score").scan()
     samples.to_parquet(tmp_path / "samples.parquet")
+
+
+def test_keys_of_many_names_are_counted_and_the_label_is_among_those_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "wds"
+    members: dict[str, bytes] = {}
+    for i in range(60):
+        keys = {f"k{i}-{j}": j for j in range(50)} | {"breed": i % 2, "label": "x", "label_": "y"}
+        members |= {f"{i}.png": PICTURES[0], f"{i}.json": json.dumps(keys).encode()}
+    write_tar(folder / "a.tar", members)
+    samples = webdataset(folder, "breed").scan()
+    assert samples["label"].tolist() == samples["breed"].tolist() == [0, 1] * 30
+    assert len(samples.columns) == 4 + 1000
+    (note,) = samples.attrs["notes"]
+    assert "(one of more than 1,000 attributes)" in note
+    assert "and 1995 more" in note
 
 
 @pytest.mark.parametrize(

@@ -143,3 +143,17 @@ def test_a_grey_image_has_three_channels() -> None:
     buffer = io.BytesIO()
     Image.fromarray(np.full((4, 4), 7, np.uint8)).save(buffer, format="PNG")
     assert reading.decode(buffer.getvalue(), 0, "it").tolist() == np.full((4, 4, 3), 7).tolist()
+
+
+def test_a_damaged_image_of_a_set_is_named(tmp_path: Path) -> None:
+    folder = handmade(tmp_path, [[], []], [-1, -1])
+    file = next(folder.glob("**/*.parquet"))
+    table = pq.read_table(file)
+    images = table["image"].to_pylist()
+    images[1]["bytes"] = images[1]["bytes"][:40]
+    place = table.column_names.index("image")
+    pq.write_table(table.set_column(place, table.field(place), pa.array(images, table.field(place).type)), file)
+    with pytest.raises(
+        PipelineError, match=r"split 'train', sample \S+: the image is damaged .*; run `pipeline shard`"
+    ):
+        read_split(folder, "train", "")
