@@ -4,6 +4,7 @@ Nothing here waits without end: workers or a scheduler that are gone and do not 
 """
 
 import asyncio
+import logging
 import os
 import platform
 import time
@@ -285,6 +286,7 @@ def scheduler_cluster(address: str, build: Build | None = None) -> Iterator[Clus
         PipelineError: there is no scheduler, it has no workers, or they cannot do the work.
     """
     from distributed import Client
+    from distributed.utils import silence_logging_cmgr
     from distributed.versions import VersionMismatchWarning
 
     wait = wait_seconds()
@@ -302,7 +304,7 @@ def scheduler_cluster(address: str, build: Build | None = None) -> Iterator[Clus
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VersionMismatchWarning)  # it is told in one sentence
             client = Client(address, timeout=connect, set_as_default=False)
-        with client:
+        with silence_logging_cmgr(logging.CRITICAL), client:
             cluster = Cluster(client, address, wait, lease)
             cluster.wait_for_workers()
             yield cluster

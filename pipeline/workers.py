@@ -6,6 +6,7 @@ The checks run on workers, when a run begins and before each task, so that one t
 import hashlib
 import os
 import platform
+import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +29,10 @@ class EndedError(PipelineError):
 
 def software() -> dict[str, str]:
     """Versions of what decides the results, and a digest of this program's source when it was first asked for."""
-    found = {"Python": ".".join(platform.python_version_tuple()[:2])}
+    found = {
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+        "file names in": sys.getfilesystemencoding(),
+    }
     for name in PACKAGES:
         try:
             found[name] = version(name).partition("+")[0]  # what follows is how it was built, such as for which GPU
