@@ -152,7 +152,7 @@ class Cluster:
         python = platform.python_version_tuple()[:2]
         problems = {}
         for address, found in self.ask(addresses, platform.python_version).items():
-            if isinstance(found, Exception):
+            if isinstance(found, BaseException):
                 problems[address] = f"does not answer ({name_of(found)}): end it, or start it anew"
             elif tuple(found.split(".")[:2]) != python:
                 problems[address] = (
@@ -162,7 +162,7 @@ class Cluster:
         if not problems:
             asked = self.ask(addresses, carrier(), packed(partial(under, self.terms, nothing)))
             for address, found in asked.items():
-                if isinstance(found, Exception):
+                if isinstance(found, BaseException):
                     problems[address] = self.reason(found, "a check")
                 else:
                     proofs[address] = found[0]
@@ -251,7 +251,7 @@ class Cluster:
         worker = f"worker {failed.worker}: " if failed is not None and failed.worker and self.scheduler else ""
         return PipelineError(f"{worker}{self.reason(error, task)}")
 
-    def reason(self, error: Exception, task: str) -> str:
+    def reason(self, error: BaseException, task: str) -> str:
         """What to tell of an error that came from a worker, or from Dask."""
         failed = Failure.of(error)
         if failed is None:
