@@ -40,6 +40,9 @@ CONSUMERS = (
 )
 
 
+SHOWN = r"build\.toml|samples\.parquet|latents\.zarr/.*|variants/.*|\.ledger/(invert|augment|build|samples).*"
+
+
 class Campaign:
     """A whole build, a copy to damage, and what must hold after each damage."""
 
@@ -63,9 +66,9 @@ class Campaign:
         if (self.build / damage.file).is_file() and (self.build / damage.file).read_bytes() == before:
             return  # the last byte was cut off an empty file
         try:
-            self.check_named()
+            assert run_pipeline("status", "--build", self.build).code in (0, 2)
             self.check_consumers(damage)
-            self.check_mended(damage)
+            self.check_named_and_mended(damage)
         finally:
             self.twin.put_right()
             forget_what_was_read()
@@ -74,13 +77,6 @@ class Campaign:
         """Run `verify`."""
         forget_what_was_read()
         return run_pipeline("verify", "--build", self.build, "--json", *extra)
-
-    def check_named(self) -> None:
-        """`verify` names it; `status` says what it can in one sentence."""
-        found = self.verify()
-        assert found.code == 1, found
-        assert found.json["problems"], found
-        assert run_pipeline("status", "--build", self.build).code in (0, 2)
 
     def check_consumers(self, damage: Damage) -> None:
         """What reads the file refuses it, or gives what it gives without the damage."""
@@ -96,11 +92,12 @@ class Campaign:
             else:
                 assert done.code == 2, done
             self.damage_again(damage)
-        report = run_pipeline(*self.every["report"])
-        assert report.code in (0, 2)
-        if report.code == 0:
-            assert self.twin.same("report/index.html"), "the report differs"
-        self.damage_again(damage)
+        if re.fullmatch(SHOWN, damage.file):
+            report = run_pipeline(*self.every["report"])
+            assert report.code in (0, 2)
+            undone = damage.file.startswith(".ledger/")  # the rows of a chunk without a record are not shown
+            assert report.code == 2 or undone or self.twin.same("report/index.html"), "the report differs"
+            self.damage_again(damage)
 
     def damage_again(self, damage: Damage) -> None:
         """Undo what a command has done since the damage."""
@@ -151,10 +148,11 @@ class Campaign:
                 return
         assert digests[0] == digests[1]
 
-    def check_mended(self, damage: Damage) -> None:
-        """`--repair` and the commands it names give the same bytes again."""
+    def check_named_and_mended(self, damage: Damage) -> None:
+        """`verify` names it; what `--repair` does, and the commands it names, give the same bytes again."""
         repaired = self.verify("--repair")
-        assert repaired.code == 1
+        assert repaired.code == 1, repaired
+        assert repaired.json["problems"], repaired
         again = {name for sentence in repaired.json["repaired"] for name in self.named(sentence)}
         for name, arguments in self.every.items():
             if name in again:
