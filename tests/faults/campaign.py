@@ -63,7 +63,7 @@ class Campaign:
         """Damages over every kind of file."""
         return damages([(name, (self.build / name).stat().st_size) for name in self.twin.files()], count, seed)
 
-    def try_one(self, damage: Damage) -> None:
+    def try_one(self, damage: Damage, *, named_only: bool = False) -> None:
         """Damage the copy, and assert that it is named, not consumed in silence, and mended to the same bytes."""
         before = (self.build / damage.file).read_bytes()
         damage.do(self.build)
@@ -71,6 +71,11 @@ class Campaign:
             return  # the last byte was cut off an empty file
         try:
             assert run_pipeline("status", "--build", self.build).code in (0, 2)
+            if named_only:
+                found = self.verify()
+                assert found.code == 1, found
+                assert found.json["problems"], found
+                return
             self.check_consumers(damage)
             self.check_named_and_mended(damage)
         finally:
@@ -214,6 +219,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--named-only", action="store_true", help="only whether `verify` names each")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ONMANIFOLD_WEIGHTS"] = str(Path(folder) / "weights")
@@ -224,7 +230,7 @@ def main() -> None:
             if number < chosen.first:
                 continue
             try:
-                campaign.try_one(damage)
+                campaign.try_one(damage, named_only=chosen.named_only)
             except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 (reported, and counted)
                 failed += 1
                 where = "".join(traceback.format_tb(error.__traceback__)[-2:])
