@@ -39,7 +39,8 @@ def kept_write(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         new = sha256_file(partial)
-        before = acceptable(path)[-1:]
+        there = [sha256_file(file) for file in (path, copy_path(path)) if file.is_file()]
+        before = [digest for digest in acceptable(path) if digest in there and digest != new]
         write_sealed(seal, {"file": path.name, "digests": [*before, new]})
         partial.replace(path)
     _copy(path, copy_path(path))

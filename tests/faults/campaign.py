@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import re
+import shutil
 import tempfile
 import traceback
 from functools import _lru_cache_wrapper
@@ -47,7 +48,10 @@ class Campaign:
     """A whole build, a copy to damage, and what must hold after each damage."""
 
     def __init__(self, tiny: Tiny, dataset: Path, folder: Path):
-        """Make the build; `folder` is empty."""
+        """Make the build, of a copy of the dataset; `folder` is empty."""
+        shutil.copytree(dataset.parent, folder / "data")
+        dataset = folder / "data" / dataset.name
+        (dataset.parent / "images" / "train" / "notes.txt").write_text("no picture")
         self.every = commands(tiny, dataset, folder / "b")
         make_whole_build(tiny, dataset, folder / "b")
         (folder / "b").rename(folder / "pristine")
