@@ -10,7 +10,7 @@ from distributed import Client
 from pipeline.cluster import Cluster, scheduler_cluster
 from pipeline.errors import PipelineError
 from pipeline.processes import SETTINGS, local_cluster
-from tests.pipeline.dask_processes import Running, scheduler_of, worker_of
+from tests.pipeline.dask_processes import WITHOUT, Running, scheduler_of, worker_of
 from tests.pipeline.errands import add, end_the_process, fail, fail_unsendably, fill_the_disk, sleep
 
 
@@ -125,3 +125,16 @@ def test_a_task_ends_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     with local_cluster(1, ()) as cluster:
         told = told_of(cluster, end_the_process)
     assert told.startswith("chunk-7 ended 2 workers that ran it, most likely for want of memory")
+
+
+@pytest.mark.usefixtures("patience")
+def test_a_worker_that_joins_late_and_lacks_onmanifold() -> None:
+    with (
+        scheduler_of(workers=0) as scheduler,
+        worker_of(scheduler),
+        scheduler_cluster(scheduler.address) as cluster,
+    ):
+        cluster.submit("long", sleep, 60.0)
+        with worker_of(scheduler, before=WITHOUT) as late, pytest.raises(PipelineError) as told:
+            cluster.result()
+    assert str(told.value).startswith(f"worker {late.address}: it lacks onmanifold, or has another version of it")
