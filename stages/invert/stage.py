@@ -47,6 +47,7 @@ class Invert:
 
     name: ClassVar[str] = "invert"
     version: ClassVar[int] = 3
+    reads_images: ClassVar[bool] = True
     upstream: ClassVar[tuple[str, ...]] = ()
 
     def settings(self, build: Build) -> dict[str, Any]:

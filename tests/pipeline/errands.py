@@ -48,6 +48,7 @@ class Shade:
 
     name: ClassVar[str] = "shade"
     version: ClassVar[int] = 1
+    reads_images: ClassVar[bool] = False
     upstream: ClassVar[tuple[str, ...]] = ()
 
     def settings(self, build: Build) -> dict[str, Any]:

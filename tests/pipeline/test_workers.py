@@ -172,7 +172,7 @@ def inverted(tmp_path: Path, tiny: Tiny) -> Build:
 
 
 def test_workers_do_not_see_the_images(tmp_path: Path, inverted: Build) -> None:
-    lease = Lease.begin(inverted)
+    lease = Lease.begin(inverted, images=True)
     assert take_up(lease) == take_up(lease)
     Image.new("RGB", (32, 32), "green").save(tmp_path / "images" / "train" / "blue" / "blue.png")
     take_up.cache_clear()
@@ -184,7 +184,7 @@ def test_workers_do_not_see_the_images(tmp_path: Path, inverted: Build) -> None:
     lease.end()
     with pytest.raises(EndedError):
         lease.check()
-    assert Lease.begin(inverted).sample is None  # where the driver cannot read them, nobody has to
+    assert Lease.begin(inverted, images=True).sample is None  # where the driver cannot read them, nobody has to
 
 
 def test_other_weights_on_workers(inverted: Build) -> None:
