@@ -1,5 +1,6 @@
 """Workers and schedulers of clusters fail and die for real while they have work: one sentence, not a wait."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
@@ -27,7 +28,8 @@ def told_of(cluster: Cluster, function: Callable[..., None], *arguments: object,
     return str(told.value)
 
 
-def test_errors_on_workers() -> None:
+def test_errors_on_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with (
         scheduler_of(workers=0) as scheduler,
         worker_of(scheduler) as worker,
@@ -40,7 +42,7 @@ def test_errors_on_workers() -> None:
         )
         path = Path(told.rpartition("the traceback is in ")[2].partition(";")[0])
         assert "in fail\n    raise ValueError(text)" in path.read_text()
-        path.unlink()
+        assert path.parent == tmp_path
         unsendable = told_of(cluster, fail_unsendably)
         assert "chunk-7 failed, which should not happen (UnsendableError: ab)" in unsendable
         assert told_of(cluster, fill_the_disk).startswith(f"worker {worker.address}: the disk is full at /data")
