@@ -279,8 +279,8 @@ def wait_seconds() -> float:
 
 
 @contextmanager
-def scheduler_cluster(address: str, build: Build | None = None) -> Iterator[Cluster]:
-    """The workers of a running scheduler; with a build, those of them that see it.
+def scheduler_cluster(address: str, build: Build | None = None, images: bool = True) -> Iterator[Cluster]:
+    """The workers of a running scheduler; with a build, those of them that see it, and its images.
 
     Raises:
         PipelineError: there is no scheduler, it has no workers, or they cannot do the work.
@@ -299,7 +299,7 @@ def scheduler_cluster(address: str, build: Build | None = None) -> Iterator[Clus
     )
     if lack is not None:
         raise PipelineError(f"--scheduler {address} {lack}")
-    lease = None if build is None else Lease.begin(build)
+    lease = None if build is None else Lease.begin(build, images)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VersionMismatchWarning)  # it is told in one sentence

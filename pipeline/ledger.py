@@ -11,12 +11,15 @@ from typing import Any
 
 from pipeline.build import Build
 from pipeline.config import digest_of
+from pipeline.errors import PipelineError
 from pipeline.outputs import problem_of_output
 from pipeline.promised import PLAIN
+from pipeline.samples import samples_digest
 from pipeline.sealed import read_sealed, write_sealed
 from pipeline.stage import Chunk, Mending, Stage
 
 Record = dict[str, Any]
+SAMPLES = "samples"  # stands for samples.parquet where stages name what they are made from
 NUMBER = re.compile(r"\d{6,}")  # what records of chunks are called
 
 
@@ -119,5 +122,16 @@ def details_of(build: Build, stage: str) -> list[dict[str, Any]]:
 
 
 def stage_digest(build: Build, stage: str) -> str:
-    """One digest for all that a stage has put on disk so far."""
-    return digest_of(data_digests(build, stage))
+    """One digest for all that a stage has put on disk so far.
+
+    Besides names of stages, `samples` stands for the table of samples, and `samples/KEY` for the labels by an
+    attribute too.
+    """
+    table, _, attribute = stage.partition("/")
+    if table != SAMPLES:
+        return digest_of(data_digests(build, stage))
+    try:
+        labels, classes = build.labels(attribute) if attribute else (None, None)
+    except PipelineError as error:  # there is no such attribute any more
+        return digest_of(str(error))
+    return digest_of([samples_digest(build.samples_path), None if labels is None else labels.tolist(), classes])

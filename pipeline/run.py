@@ -200,3 +200,15 @@ def rows_in_chunks(rows: int, size: int, limit: int | None = None) -> list[Chunk
     stop = rows if limit is None else min(rows, limit)
     starts = range(0, stop, size)
     return [Chunk(i, start, min(start + size, stop)) for i, start in enumerate(starts)]
+
+
+def limited_chunks(build: Build, stage: str, rows: int, size: int, limit: int | None) -> list[Chunk]:
+    """The same, but a chunk that is done to beyond `limit` stays whole: what is on disk of it goes together."""
+    chunks = rows_in_chunks(rows, size, limit)
+    if limit is None or not chunks:
+        return chunks
+    last = chunks[-1]
+    record = read_record(build, stage, last.index)
+    if record is not None and record["start"] == last.start:
+        chunks[-1] = Chunk(last.index, last.start, max(last.stop, min(record["stop"], last.start + size, rows)))
+    return chunks

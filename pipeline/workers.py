@@ -89,11 +89,11 @@ class Lease:
     sample: tuple[str, str] | None
 
     @classmethod
-    def begin(cls, build: Build) -> "Lease":
-        """Make a lease for a run that begins."""
+    def begin(cls, build: Build, images: bool) -> "Lease":
+        """Make a lease for a run that begins, and that needs the dataset's images or not."""
         folder = leases(build) / uuid.uuid4().hex
         folder.mkdir(parents=True)
-        return cls(Build(build.root), folder, first_sample(build))
+        return cls(Build(build.root), folder, first_sample(build) if images else None)
 
     def end(self) -> None:
         """Take it back: workers that are still at it give up at their next step."""

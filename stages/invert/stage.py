@@ -16,11 +16,11 @@ from pipeline.encoders import open_encoder
 from pipeline.errors import SampleError
 from pipeline.generators import open_generator
 from pipeline.images import Pixels
-from pipeline.ledger import Record, read_record
+from pipeline.ledger import Record, data_digests, read_record
 from pipeline.listing import ABSENT, GONE, RETRY
 from pipeline.outputs import rows_output
 from pipeline.perceptual import perceptual_digest
-from pipeline.run import rows_in_chunks
+from pipeline.run import limited_chunks
 from pipeline.samples import count_samples, update_samples
 from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import ArraySpec, create_group, read_rows, remove_group, shard_samples, write_rows
@@ -47,6 +47,7 @@ class Invert:
 
     name: ClassVar[str] = "invert"
     version: ClassVar[int] = 3
+    reads_images: ClassVar[bool] = True
     upstream: ClassVar[tuple[str, ...]] = ()
 
     def settings(self, build: Build) -> dict[str, Any]:
@@ -95,7 +96,8 @@ class Invert:
 
     def chunks(self, build: Build) -> list[Chunk]:
         """The samples in pieces."""
-        return rows_in_chunks(count_samples(build.samples_path), self.config.chunk_size, self.limit)
+        rows = count_samples(build.samples_path)
+        return limited_chunks(build, self.name, rows, self.config.chunk_size, self.limit)
 
     def inputs(self, build: Build, chunk: Chunk) -> str:
         """Digest of what identifies the chunk's samples; `changed_rows` looks at each."""
@@ -249,7 +251,8 @@ class Invert:
         quality = read_rows(build.latents_path, ("psnr", "lpips", "steps"), 0, count)
         poor = good.copy()
         poor[good] = is_poor(quality["lpips"][good], self.config.poor)
-        update_samples(build.samples_path, lambda rows, first: outcome(rows, first, records, poor))
+        done = recorded(build, self.name, count)
+        update_samples(build.samples_path, lambda rows, first: outcome(rows, first, records, poor, done))
         summary = {"poor": int(poor.sum()), "retried": sum(r["details"]["retried"] for r in records)}
         if not good.any():
             return summary
@@ -276,15 +279,26 @@ def good_rows(build: Build, records: list[Record]) -> NDArray[np.bool_]:
     return np.asarray(good & (status != GONE), dtype=np.bool_)
 
 
+def recorded(build: Build, stage: str, count: int) -> NDArray[np.bool_]:
+    """Which of `count` rows any record speaks of."""
+    done = np.zeros(count, dtype=bool)
+    for start, stop, _ in data_digests(build, stage):
+        done[start:stop] = True
+    return done
+
+
 def outcome(
-    rows: pd.DataFrame, first: int, records: list[Record], poor: NDArray[np.bool_]
+    rows: pd.DataFrame, first: int, records: list[Record], poor: NDArray[np.bool_], done: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.object_]]:
     """Status, error, sha256 and stamp of the samples from number `first` on, by the records of those that are done.
 
-    What could not be read loses its stamp, so that the next listing has it tried again.
+    What could not be read loses its stamp, so that the next listing has it tried again. What no record speaks of
+    any more is not `done`, and waits again.
     """
     columns = {name: rows[name].to_numpy(object, copy=True) for name in ("status", "error", "sha256", "stamp")}
     last = first + len(rows)
+    lost = ~done[first:last] & np.isin(columns["status"], ["ok", "poor", "failed"])
+    columns["status"][lost], columns["error"][lost] = "pending", ""
     for record in records:
         for row in range(max(first, record["start"]), min(last, record["stop"])):
             failure, place = record["failures"].get(str(row)), row - first

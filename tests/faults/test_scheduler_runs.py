@@ -18,7 +18,7 @@ from tests.faults.killing import STEPS, wait_for_records
 from tests.pipeline.dask_processes import Running, scheduler_of, worker_of
 from tests.pipeline.errands import add
 
-LIMIT = 80  # 5 chunks
+LIMIT = 160  # 10 chunks
 
 # what the tiny generator's inversions begin with has been measured when there is a finished build
 pytestmark = pytest.mark.usefixtures("finished_build")

@@ -13,10 +13,11 @@ from pipeline.cluster import scheduler_cluster
 from pipeline.errors import PipelineError
 from pipeline.execute import Execution, on_a_worker, workers_at_work
 from pipeline.listing import create_build
+from pipeline.run import run_stage
 from pipeline.workers import EndedError, Lease, leases, software, take_up
 from tests.conftest import Tiny, write_manifest
 from tests.pipeline.dask_processes import ROOT, WITHOUT, Running, scheduler_of, worker_of
-from tests.pipeline.errands import add
+from tests.pipeline.errands import Shade, add
 
 WAIT = "ONMANIFOLD_WAIT"
 
@@ -171,7 +172,7 @@ def inverted(tmp_path: Path, tiny: Tiny) -> Build:
 
 
 def test_workers_do_not_see_the_images(tmp_path: Path, inverted: Build) -> None:
-    lease = Lease.begin(inverted)
+    lease = Lease.begin(inverted, images=True)
     assert take_up(lease) == take_up(lease)
     Image.new("RGB", (32, 32), "green").save(tmp_path / "images" / "train" / "blue" / "blue.png")
     take_up.cache_clear()
@@ -183,4 +184,17 @@ def test_workers_do_not_see_the_images(tmp_path: Path, inverted: Build) -> None:
     lease.end()
     with pytest.raises(EndedError):
         lease.check()
-    assert Lease.begin(inverted).sample is None  # where the driver cannot read them, nobody has to
+    assert Lease.begin(inverted, images=True).sample is None  # where the driver cannot read them, nobody has to
+
+
+def test_other_weights_on_workers(inverted: Build) -> None:
+    with (
+        scheduler_of(before="import os; os.environ['SHADE'] = 'dark'") as scheduler,
+        inverted.lock(),
+        pytest.raises(PipelineError, match="shade would be done with other weights there than on the driver's"),
+    ):
+        run_stage(Shade(), inverted, Execution(scheduler=scheduler.address))
+    assert not (inverted.root / "shade.txt").exists()
+    with scheduler_of() as scheduler, inverted.lock():
+        assert run_stage(Shade(), inverted, Execution(scheduler=scheduler.address))["done"] == 1
+    assert (inverted.root / "shade.txt").read_text() == "light"
