@@ -59,7 +59,7 @@ class Fitter:
         method = self.config.method
         if method in ("given", "encoder"):
             with part(0, 0.5):
-                w = given_w(build, sources) if method == "given" else self.starts(pixels)
+                w = self.given(build, sources) if method == "given" else self.starts(pixels)
             layers = ExtendedW(w.shape[1])
             with part(0.5, 1):
                 return self.measured(pixels, layers, Solution(w.cpu(), torch.zeros(len(w))))
@@ -81,6 +81,17 @@ class Fitter:
             solution = self.solve(build, config, latents, pixels, ids, starts)
         with part(1 - SMALL, 1):
             return self.measured(pixels, latents, solution)
+
+    def given(self, build: Build, sources: list[str]) -> Tensor:
+        """The latents that the dataset brings. Raises DatasetError if they are another generator's."""
+        w, network = given_w(build, sources), open_generator(self.generator).network
+        if w.shape[1:] != (network.num_ws, network.w_dim):
+            raise DatasetError(
+                f"dataset '{build.manifest.name}' brings latents of {' x '.join(map(str, w.shape[1:]))} numbers, "
+                f"and generator '{self.generator}' takes {network.num_ws} x {network.w_dim}: choose the generator "
+                f"that they are of, or another --method"
+            )
+        return w
 
     def starts(self, pixels: Pixels) -> Tensor:
         """Where the samples begin: the encoder's w+, or the mean w (Algorithm 1, line 1)."""
@@ -164,7 +175,12 @@ class Fitter:
 
 
 def given_w(build: Build, sources: list[str]) -> Tensor:
-    """The latents that the dataset brings, w+ [N, num_ws, w_dim]."""
+    """The latents that the dataset brings, w+ [N, num_ws, w_dim].
+
+    Raises:
+        DatasetError: it brings none.
+        SampleError: one cannot be read.
+    """
     latent = getattr(build.reader, "latent", None)
     if latent is None:
         raise DatasetError(f"dataset '{build.manifest.name}' brings no latents: use another --method")
