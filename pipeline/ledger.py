@@ -73,10 +73,11 @@ def state_of(stage: Stage, build: Build, chunk: Chunk, key: str) -> tuple[str | 
     if record.get("key") != key:
         return "made by other settings", ()
     done = Chunk(chunk.index, record["start"], record["stop"])
-    if done.start != chunk.start or done.stop < chunk.stop:
+    grown = isinstance(stage, Mending) and record["details"].get("to_end", False)  # else a limit cut the chunk
+    if done.start != chunk.start or (done.stop < chunk.stop and not grown):
         return "covers other rows", ()
     if isinstance(stage, Mending):
-        rows = tuple(stage.changed_rows(build, done, record))
+        rows = (*stage.changed_rows(build, done, record), *range(done.stop, chunk.stop))
         problem = problem_of_outputs(build, record)
         return ("made from data that has changed since", rows) if rows and problem is None else (problem, ())
     if record["inputs"] != stage.inputs(build, done):

@@ -25,7 +25,7 @@ from pipeline.samples import count_samples, update_samples
 from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import ArraySpec, create_group, read_rows, remove_group, shard_samples, write_rows
 from stages.invert.config import InvertConfig
-from stages.invert.fit import Fitter, is_poor
+from stages.invert.fit import Fitter, given_w, is_poor
 from stages.invert.latents import ComposedCodes, compose_layer, make_latents
 
 FAR = "far from anything the generator renders, compared with the others"
@@ -111,15 +111,18 @@ class Invert:
         return (chunk.start + np.flatnonzero(changed)).tolist()
 
     def before(self, samples: pd.DataFrame, record: Record) -> dict[str, NDArray[np.bool_]]:
-        """Of a recorded chunk's samples: whether the picture has to be inverted anew, and whether the label has."""
+        """Of a recorded chunk, and rows new to it: whether the picture is to be inverted, whether the label is."""
         details, first = record["details"], record["start"]
-        ids, digests, status = (samples[name].to_numpy() for name in ("id", "sha256", "status"))
+        known = samples.iloc[: record["stop"] - first]
+        ids, digests, labels = (known[name].to_numpy() for name in ("id", "sha256", "label"))
+        other = np.ones(len(samples), dtype=bool)  # so is what the record does not speak of
+        other[: len(known)] = (digests != "") & (digests != np.array(details["sha256"], object))
+        other[: len(known)] |= ids != np.array(details.get("ids", ids), object)
         failed = np.isin(np.arange(len(samples)) + first, [int(row) for row in record["failures"]])
-        other = (digests != "") & (digests != np.array(details["sha256"], object))
-        other |= ids != np.array(details.get("ids", ids), object)
-        here = status != GONE
-        labels = np.array(details.get("labels", samples["label"])) != samples["label"].to_numpy()
-        return {"picture": here & (other | (failed & (status == RETRY))), "label": here & labels}
+        here, again = ((samples["status"] != GONE).to_numpy(), (samples["status"] == RETRY).to_numpy())
+        relabelled = other.copy()
+        relabelled[: len(known)] = np.array(details.get("labels", labels)) != labels
+        return {"picture": here & (other | (failed & again)), "label": here & relabelled}
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Load the images, fit w+ to them, store rows and metrics."""
@@ -143,9 +146,15 @@ class Invert:
             columns[name][places] = values
         anew, known = set((chunk.start + places).tolist()), record["details"]
         first = {row: distance for row, distance in known["first_lpips"].items() if int(row) not in anew}
-        unreadable = [row for row in known.get("unreadable", []) if row not in anew]
-        details = {**known, "unreadable": unreadable, "retried": len(first), "first_lpips": first}
+        details = {
+            **known,
+            "sha256": known["sha256"] + [""] * (len(chunk) - len(known["sha256"])),
+            "unreadable": [row for row in known.get("unreadable", []) if row not in anew],
+            "retried": len(first),
+            "first_lpips": first,
+        }
         failures = {int(row): reason for row, reason in record["failures"].items() if int(row) not in anew}
+        failures |= {row: ABSENT for row in rows if row >= record["stop"] and row not in anew}
         self.fit(build, chunk, samples, places, columns, details, failures)
         return self.stored(build, chunk, columns, failures, details)
 
@@ -167,7 +176,8 @@ class Invert:
         failures: dict[int, str],
     ) -> None:
         """Invert the samples at some places of a chunk into its columns; tell digests and failures of each."""
-        originals, digests, problems = load_images(build, samples["source"].iloc[places].tolist())
+        given = self.config.method == "given"
+        originals, digests, problems = load_images(build, samples["source"].iloc[places].tolist(), given)
         columns["label"] = samples["label"].to_numpy(np.int64)
         details["ids"], details["labels"] = samples["id"].tolist(), samples["label"].tolist()
         details["sha256"] = list(details["sha256"])
@@ -199,6 +209,7 @@ class Invert:
         details: dict[str, Any],
     ) -> ChunkResult:
         """Write a chunk's rows and describe them."""
+        details["to_end"] = chunk.stop == count_samples(build.samples_path)
         digest = write_rows(build.latents_path, chunk.start, columns)
         output = rows_output(build.root, build.latents_path, list(columns), chunk.start, chunk.stop, digest)
         return ChunkResult(outputs=[output], failures=failures, details=details)
@@ -229,7 +240,7 @@ class Invert:
         places = np.array(rows) - chunk.start
         samples = build.samples("id", "source", start=chunk.start, stop=chunk.stop).iloc[places]
         first = {str(row): float(columns["lpips"][place]) for row, place in zip(rows, places, strict=True)}
-        originals, _, _ = load_images(build, samples["source"].tolist())
+        originals, _, _ = load_images(build, samples["source"].tolist(), given=False)
         readable = sorted(originals)
         if readable:
             pixels = np.stack([originals[i] for i in readable])
@@ -312,14 +323,22 @@ def outcome(
     return columns
 
 
-def load_images(build: Build, sources: list[str]) -> tuple[dict[int, Pixels], list[str], dict[int, SampleError]]:
-    """Read images; return the readable ones by index, every digest, and why the others cannot be used."""
+def load_images(
+    build: Build, sources: list[str], given: bool
+) -> tuple[dict[int, Pixels], list[str], dict[int, SampleError]]:
+    """Read images; return the readable ones by index, every digest, and why the others cannot be used.
+
+    Args:
+        given: their latents are wanted too.
+    """
     images: dict[int, Pixels] = {}
     failures: dict[int, SampleError] = {}
     digests = []
     for i, source in enumerate(sources):
         try:
             loaded = build.reader.load(source)
+            if given:
+                given_w(build, [source])
         except SampleError as error:
             failures[i] = error
             digests.append("")
