@@ -338,7 +338,7 @@ def load_images(
         try:
             loaded = build.reader.load(source)
             if given:
-                given_w(build, [source])
+                given_w(build, source)
         except SampleError as error:
             failures[i] = error
             digests.append("")
