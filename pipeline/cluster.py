@@ -231,11 +231,14 @@ class Cluster:
     def failure(self, key: str, error: Exception) -> PipelineError:
         """What to tell of a task that failed."""
         from distributed import CancelledError, KilledWorker
+        from distributed.comm import CommClosedError
         from distributed.scheduler import NoValidWorkerError
 
         task = key.partition(f"-{self.run}")[0]
         if isinstance(error, NoValidWorkerError):
             return PipelineError(self.deserted())
+        if isinstance(error, CommClosedError):  # it was about to send the result
+            return PipelineError(self.lost())
         if isinstance(error, CancelledError):
             if self.client.status != "running" or "connection-lost" in str(error):
                 return PipelineError(self.lost())
