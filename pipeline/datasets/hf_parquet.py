@@ -245,7 +245,13 @@ class Columns:
 def holds_images(kind: pa.DataType) -> bool:
     """Whether a column's type is that of one image in a row, or of its path."""
     if pa.types.is_struct(kind):
-        return bool({"bytes", "path"} & {field.name for field in kind})
+        parts = [field for field in kind if field.name in ("bytes", "path")]
+        return bool(parts) and all(holds_bytes(field.type) for field in parts)
+    return holds_bytes(kind)
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a type is that of bytes or texts."""
     tests = ("is_binary", "is_large_binary", "is_binary_view", "is_fixed_size_binary", "is_null")
     return is_text(kind) or any(getattr(pa.types, test)(kind) for test in tests)
 

@@ -482,3 +482,34 @@ def test_a_file_that_is_linked_twice_is_told(tmp_path: Path) -> None:
     samples = parquet(tmp_path / "pq").scan()
     assert samples["label"].tolist() == [0, 1, 0, 1]
     assert samples.attrs["notes"][0].endswith("r2/train.parquet is the first")
+
+
+def test_texts_of_every_kind_are_labels(tmp_path: Path) -> None:
+    kinds = (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()))
+    for i, kind in enumerate(kinds):
+        write_file(tmp_path / "pq" / f"{i}.parquet", pa.array(["owl", "cat"]).cast(kind))
+    reader = parquet(tmp_path / "pq")
+    assert reader.scan()["label"].tolist() == [1, 0] * 4
+    assert reader.classes == ("cat", "owl")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "words"),
+    [
+        ([0, 1], ["cat", "cat"], "two classes of 'label' that are both called 'cat'"),
+        (["cat", " "], None, r"missing in 1 samples \(a.parquet#1 is the first"),
+    ],
+)
+def test_names_that_are_none(tmp_path: Path, labels: list[Any], names: list[str] | None, words: str) -> None:
+    (tmp_path / "pq").mkdir()
+    write_file(tmp_path / "pq" / "a.parquet", pa.array(labels) if names is None else labels, names)
+    with pytest.raises(DatasetError, match=words):
+        parquet(tmp_path / "pq").scan()
+
+
+def test_bytes_that_are_a_list_of_numbers_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "pq").mkdir()
+    images = pa.array([{"bytes": [1, 2], "path": "a.png"}])
+    pq.write_table(pa.table({"image": images, "label": [0]}), tmp_path / "pq" / "a.parquet")
+    with pytest.raises(DatasetError, match="not one image's bytes or path"):
+        parquet(tmp_path / "pq").scan()
