@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -155,8 +156,8 @@ def take_in(build: Build, content: dict[str, Any], reader: DatasetReader, retry_
         old = read_samples(build.samples_path)
         old_about = about_of(build, content)
         samples, about, changes = merged(old, old_about, found, reader, retry_failed)
-        sentence = changes.sentence()
-        about = About(about.classes, about.label_values, (*found.about.notes, *([sentence] if sentence else [])))
+        if sentence := changes.sentence():
+            click.echo(f"Note: {sentence}", err=True)
         write_samples(build.samples_path, samples, about)
         write_skipped(build, found.skipped)
         info = build.info()
