@@ -145,6 +145,8 @@ class Build:
     def labels(self, name: str | None = None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
         """Labels [N] of all samples and the names of the classes: the dataset's, or an attribute's.
 
+        Of samples that are gone the dataset tells no attribute any more; their label is 0.
+
         Raises:
             ManifestError: the dataset has no attribute of that name.
             DatasetError: the attribute cannot be a label.
@@ -161,9 +163,12 @@ class Build:
                 if known
                 else f"--label {name}: dataset '{self.manifest.name}' has no attributes: leave out --label"
             )
-        return attribute_labels(
-            self.samples(column)[column], self.about.label_values.get(column), column, self.manifest.name
-        )
+        samples = self.samples(column, "status")
+        there = (samples["status"] != "gone").to_numpy()
+        values, named = samples[column][there].reset_index(drop=True), self.about.label_values.get(column)
+        labels = np.zeros(len(samples), np.int64)
+        labels[there], classes = attribute_labels(values, named, column, self.manifest.name)
+        return labels, classes
 
     def latents(self) -> "zarr.Group":
         """latents.zarr, read-only: `w` [N, num_ws, w_dim] and its metrics, rows as in `samples()`."""

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -14,20 +15,21 @@ from numpy.typing import NDArray
 from pipeline.belongings import forget, problem_of_end, writing
 from pipeline.build import Build, changed_settings, now
 from pipeline.datasets import DatasetReader, load_dataset, parse_dataset
+from pipeline.datasets.base import RESERVED_COLUMNS
 from pipeline.datasets.ids import numbered_where_equal
 from pipeline.devices import cpu_count
 from pipeline.errors import BuildError, DatasetError, SampleError
 from pipeline.files import remove, user_path, write_bytes
 from pipeline.kept import is_kept
-from pipeline.samples import About, read_about, read_samples, write_samples
+from pipeline.samples import WITH_GAPS, About, read_about, read_samples, write_samples
 
 GONE, RETRY = "gone", "retry"  # statuses of samples that are not there any more, or are to be tried again
-LISTING, SKIPPED = "listing", "skipped.csv"  # what the file belongs to, and its name
+KNOWN = ("sha256", "stamp", "status", "error")  # columns of what the build knows; the others are the dataset's
+LISTING, SKIPPED = "listing", "skipped.csv"  # what the ledger calls the file beside samples.parquet, and its name
 ABSENT = "not in the dataset any more"
 # What a manifest may say otherwise later: where the files are, and what is only told of them.
 MAY_CHANGE = ("root", "folder", "description", "licence", "homepage", "generator", "perceptual", "encoder")
 NAMED = 3  # samples that a sentence names
-LISTING = "listing"  # what the ledger calls what is written beside samples.parquet
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,8 @@ def take_in(build: Build, content: dict[str, Any], reader: DatasetReader, retry_
         old = read_samples(build.samples_path)
         old_about = about_of(build, content)
         samples, about, changes = merged(old, old_about, found, reader, retry_failed)
-        sentence = changes.sentence()
-        about = About(about.classes, about.label_values, (*found.about.notes, *([sentence] if sentence else [])))
+        if sentence := changes.sentence():
+            click.echo(f"Note: {sentence}", err=True)
         write_samples(build.samples_path, samples, about)
         write_skipped(build, found.skipped)
         info = build.info()
@@ -185,23 +187,17 @@ def merged(
         )
     about = joined(old_about, found.about)
     new["label"] = renumbered(new["label"], found.about.classes, about.classes)
-    ours = {name: old[name].iloc[there].to_numpy() for name in ("id", "sha256", "status", "error")}
-    current = new.iloc[place[there]].set_axis(there).assign(**ours)
-    lost = old.iloc[missing][[name for name in current.columns if name in old.columns]]
-    kept = pd.concat([current, lost]).sort_index() if len(lost) else current
-    changed, retried = look_again(kept, old, there, reader, retry_failed)
+    kept = with_the_missing(old, new.iloc[place[there]].set_axis(there), missing)
     was_gone = (old["status"] == GONE).to_numpy()
-    back = [int(row) for row in there if was_gone[row] and row not in changed]
-    just_gone = [int(row) for row in missing if not was_gone[row]]
-    mark(kept, back, RETRY, "")
+    relabelled = there[differ(old, kept, there) & ~was_gone[there]] if old_about.classes else there[:0]
+    changed, retried = look_again(kept, old, there, reader, retry_failed)
+    back = np.setdiff1d(there[was_gone[there]], changed)
+    just_gone = missing[~was_gone[missing]]
+    mark(kept, changed, "pending")
+    mark(kept, np.concatenate([retried, back]), RETRY)
     mark(kept, just_gone, GONE, ABSENT)
-    told = [name for name in new.columns if name not in ("id", "source", "stamp") and name in old.columns]
-    before, after = (frame.iloc[there][told].astype("str").to_numpy() for frame in (old, kept))
-    relabelled = there[(before != after).any(axis=1)] if old_about.classes else there[:0]
     added = new.iloc[np.setdiff1d(np.arange(len(new)), place[there])].assign(sha256="", status="pending", error="")
     added["id"] = unused(added["id"], kept["id"])
-    added = added[in_order(added.columns)]
-    kept = kept[added.columns]
     ids = kept["id"].to_numpy()
     changes = Changes(
         new=added["id"].tolist(),
@@ -211,16 +207,35 @@ def merged(
         back=ids[back].tolist(),
         retried=ids[retried].tolist(),
     )
-    return pd.concat([kept, added], ignore_index=True) if len(added) else kept, about, changes
+    samples = pd.concat([kept, added[kept.columns]], ignore_index=True) if len(added) else kept
+    return samples, about, changes
 
 
-def in_order(columns: Iterable[str]) -> list[str]:
-    """The columns of a table as they are when it is begun: what the dataset says, then what the build knows."""
-    known = ("sha256", "stamp", "status", "error")
-    return [*(name for name in columns if name not in known), *known]
+def with_the_missing(old: pd.DataFrame, current: pd.DataFrame, missing: NDArray[np.intp]) -> pd.DataFrame:
+    """All old rows: those there as the dataset has them now, the missing ones without their attributes."""
+    ours = {name: old[name].iloc[current.index].to_numpy() for name in ("id", "sha256", "status", "error")}
+    current = current.assign(**ours)
+    current = current[[*(name for name in current.columns if name not in KNOWN), *KNOWN]]
+    if len(missing) == 0:
+        return current
+    attributes = [name for name in current.columns if name not in RESERVED_COLUMNS]
+    gaps = {name: WITH_GAPS[kind] for name in attributes if (kind := str(current[name].dtype)) in WITH_GAPS}
+    columns = [name for name in current.columns if name in RESERVED_COLUMNS and name in old.columns]
+    return pd.concat([current.astype(gaps), old.iloc[missing][columns]]).sort_index()
 
 
-def mark(kept: pd.DataFrame, rows: list[int], status: str, error: str) -> None:
+def differ(old: pd.DataFrame, kept: pd.DataFrame, rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which of some rows have another split, label or value of an attribute that was known before."""
+    found = np.zeros(len(rows), dtype=bool)
+    for name in kept.columns:
+        if name in old.columns and name not in ("id", "source", *KNOWN):
+            before, after = (frame[name].iloc[rows].reset_index(drop=True) for frame in (old, kept))
+            same = before.eq(after).fillna(False).astype(bool) | (before.isna() & after.isna())
+            found |= ~same.to_numpy(bool)
+    return found
+
+
+def mark(kept: pd.DataFrame, rows: NDArray[np.intp], status: str, error: str = "") -> None:
     """Give rows a status."""
     kept.loc[rows, "status"], kept.loc[rows, "error"] = status, error
 
@@ -242,28 +257,25 @@ def matched(old: pd.DataFrame, new: pd.DataFrame, reader: DatasetReader) -> NDAr
 
 def look_again(
     kept: pd.DataFrame, old: pd.DataFrame, there: NDArray[np.intp], reader: DatasetReader, retry_failed: bool
-) -> tuple[list[int], list[int]]:
-    """Find the rows whose file has changed, and the failed ones that are worth another try; mark both in `kept`.
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The rows whose file has changed, with their new digest in `kept`, and the failed ones worth another try.
 
     Where a file's stamp is another, its bytes decide.
     """
     stamp = old["stamp"].to_numpy() if "stamp" in old else np.full(len(old), "", object)
-    touched = there[kept["stamp"].iloc[there].to_numpy() != stamp[there]]
-    failed = np.flatnonzero(old["status"] == "failed")
-    retried = np.intersect1d(failed, there if retry_failed else touched)
-    known = [row for row in touched if old["sha256"].iloc[row]]
+    touched = there[kept["stamp"].to_numpy()[there] != stamp[there]]
+    failed = np.intersect1d(np.flatnonzero(old["status"] == "failed"), there if retry_failed else touched)
+    known = touched[old["sha256"].to_numpy()[touched] != ""]
     changed: list[int] = []
     with ThreadPoolExecutor(cpu_count()) as pool:
         digests = pool.map(lambda source: digest_or_error(reader, source), kept["source"].iloc[known])
-        for row, found in zip(known, digests, strict=True):
+        for row, found in zip(known.tolist(), digests, strict=True):
             if isinstance(found, SampleError):  # looked at again next time
                 kept.loc[row, "stamp"] = stamp[row]
             elif found != old["sha256"].iloc[row]:
                 kept.loc[row, "sha256"] = found
-                changed.append(int(row))
-    mark(kept, changed, "pending", "")
-    mark(kept, retried.tolist(), RETRY, "")
-    return changed, [int(row) for row in retried if row not in changed]
+                changed.append(row)
+    return np.array(changed, np.intp), np.setdiff1d(failed, changed)
 
 
 def digest_or_error(reader: DatasetReader, source: str) -> str | SampleError:

@@ -17,6 +17,7 @@ from pipeline.files import stamp_of
 from pipeline.kept import check_kept, kept_write
 
 INVERTED = ("ok", "poor")  # statuses of samples that have latents
+WITH_GAPS = {"int64": "Int64", "bool": "boolean"}  # what pandas calls columns of these in which some are missing
 GROUP = 8192  # rows that lie together in the file
 ABOUT = b"onmanifold"  # key of the file's metadata
 
@@ -73,8 +74,17 @@ def read_samples(
             rows = table.read_row_groups(groups, columns=None if columns is None else list(columns))
         except (OSError, ValueError) as error:
             raise BuildError(f"cannot read {path}: {error}") from error
-        frame: pd.DataFrame = rows.slice(start - skipped, last - start).to_pandas()
-        return frame
+        return as_frame(rows.slice(start - skipped, last - start))
+
+
+def as_frame(rows: pa.Table) -> pd.DataFrame:
+    """A table as pandas has it; numbers and booleans stay what they are where some are missing."""
+    frame: pd.DataFrame = rows.to_pandas()
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        kind = WITH_GAPS.get(str(column.type))
+        if kind is not None and column.null_count:
+            frame[name] = pd.array(column.to_pylist(), dtype=kind)
+    return frame
 
 
 def read_about(path: Path) -> About:
@@ -146,7 +156,7 @@ def update_samples(path: Path, change: Callable[[pd.DataFrame, int], dict[str, A
     ):
         for group in range(table.metadata.num_row_groups):
             rows = table.read_row_group(group)
-            for name, values in change(rows.to_pandas(), first).items():
+            for name, values in change(as_frame(rows), first).items():
                 field = rows.schema.field(name)
                 rows = rows.set_column(rows.schema.get_field_index(name), field, pa.array(values, field.type))
             writer.write_table(rows)

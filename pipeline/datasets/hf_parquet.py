@@ -16,6 +16,7 @@ from pipeline.datasets.ids import sample_ids
 from pipeline.datasets.label_notes import label_notes
 from pipeline.datasets.labels import Labels, encode_labels, nearest
 from pipeline.datasets.parquet_file import ParquetFile, cells
+from pipeline.datasets.spelling import quoted
 from pipeline.datasets.split_names import splits_of
 from pipeline.datasets.walk import Listing, list_files
 from pipeline.errors import DatasetError, ManifestError, SampleError
@@ -87,8 +88,11 @@ class ParquetImages(ImageReader):
         return self._scanned[0].copy()
 
     def key(self, source: str) -> str:
-        """The file and the number of the row in it; earlier versions counted rows by row group."""
+        """The file and the row's own `id`, or its number in the file; earlier versions counted by row group."""
         name, _, place = source.rpartition("#")
+        row, at, own = place.partition("@")
+        if at:
+            return f"{name}#@{own}"
         group, slash, row = place.partition("/")
         if not slash:
             return source
@@ -185,7 +189,7 @@ class Columns:
         own = [None] * file.rows if isinstance(given, Unfit) else given.to_pylist()
         self.texts += [n if o is None else f"{split}-{o}" for n, o in zip(numbered, own, strict=True)]
         self.splits += [split] * file.rows
-        self.sources += [f"{name}#{row}" for row in range(file.rows)]
+        self.sources += [f"{name}#{row}" + ("" if o is None else f"@{quoted(str(o))}") for row, o in enumerate(own)]
 
     def check(self, file: ParquetFile, name: str) -> None:
         """Raise PipelineError unless the file has the columns that are needed."""
@@ -209,8 +213,9 @@ class Columns:
         """The table of samples, and the labels with their classes. Raises DatasetError."""
         labels = self.encoded()
         texts, sources = (pd.Series(column, dtype="str") for column in (self.texts, self.sources))
+        numbers = self.numbered()
         columns = {
-            "id": sample_ids(texts, sources),
+            "id": sample_ids(texts, numbers),
             "split": pd.Series(self.splits, dtype="str"),
             "label": labels[0],
             "source": sources,
@@ -223,13 +228,17 @@ class Columns:
         }
         return samples, labels
 
+    def numbered(self) -> "pd.Series[str]":
+        """Each row's file and number."""
+        return pd.Series(self.sources, dtype="str").str.replace(r"(?s)#(\d+)@.*$", r"#\1", regex=True)
+
     def encoded(self) -> Labels:
         """Labels of all rows: by name where the files declare names, in the order of the first file that does."""
         values = self.labels.column(LABEL)
         label, dataset = self.manifest.label, self.manifest.name
         if isinstance(values, Unfit):
             raise DatasetError(f"dataset '{dataset}': the label '{label}' cannot be one ({values.reason})")
-        found, wanted, where = tuple(self.names[label]), self.manifest.classes, pd.Series(self.sources, dtype="str")
+        found, wanted, where = tuple(self.names[label]), self.manifest.classes, self.numbered()
         if not found or not wanted:
             return encode_labels(values, wanted or found, label, dataset, where)
         if set(found) <= set(wanted):
@@ -281,7 +290,7 @@ def path_column(path: Path, stamp: str, image: str) -> str | None:
 
 def row_of(source: str) -> int:
     """The number of a row in its file. Raises SampleError."""
-    row = source.rpartition("#")[2]
+    row = source.rpartition("#")[2].partition("@")[0]
     if not row.isascii() or not row.isdigit():
         raise SampleError(f"'{row}' is not the number of a row")
     return int(row)

@@ -15,3 +15,13 @@ def spelled(raw: bytes) -> str:
 def unspelled(text: str) -> bytes:
     """What `spelled` was given."""
     return ESCAPED.sub(lambda found: b"\\" if found[1] == b"\\" else bytes([int(found[1][1:], 16)]), text.encode())
+
+
+def quoted(path: str) -> str:
+    """A path or a key in which no # is, since that ends it."""
+    return path.replace("%", "%25").replace("#", "%23")
+
+
+def unquoted(path: str) -> str:
+    """What `quoted` was given."""
+    return path.replace("%23", "#").replace("%25", "%")

@@ -13,6 +13,7 @@ from pipeline.datasets.formats import ARCHIVES
 from pipeline.datasets.ids import sample_ids
 from pipeline.datasets.label_notes import folder_notes, label_notes
 from pipeline.datasets.labels import Labels, encode_labels, nearest
+from pipeline.datasets.spelling import quoted, unquoted
 from pipeline.datasets.split_names import splits_of
 from pipeline.datasets.tar_index import Said, index_tar
 from pipeline.datasets.walk import Listing, Skipped, list_files
@@ -148,16 +149,6 @@ class WebDataset(ImageReader):
         if len(data) < int(size):
             raise SampleError(f"{path.name} is shorter than when it was scanned", unreadable=True)
         return data
-
-
-def quoted(path: str) -> str:
-    """A tar's path in which no # is, since that ends it."""
-    return path.replace("%", "%25").replace("#", "%23")
-
-
-def unquoted(path: str) -> str:
-    """What `quoted` was given."""
-    return path.replace("%23", "#").replace("%25", "%")
 
 
 def json_columns(said: list[Said], label: str | None) -> dict[str, Any]:

@@ -141,20 +141,24 @@ class Invert:
         samples = build.samples("id", "label", "source", "sha256", "status", start=chunk.start, stop=chunk.stop)
         places = np.array(rows) - chunk.start
         places = places[self.before(samples, record)["picture"][places]]
+        gone = np.flatnonzero(samples["status"] == GONE)
+        empty = np.union1d(places, gone)  # `run` keeps nothing of what is gone either, should this be killed
         columns = read_rows(build.latents_path, list(self.arrays()), chunk.start, chunk.stop)
-        for name, values in self.blank(len(places)).items():
-            columns[name][places] = values
-        anew, known = set((chunk.start + places).tolist()), record["details"]
+        for name, values in self.blank(len(empty)).items():
+            columns[name][empty] = values
+        anew, known = set((chunk.start + empty).tolist()), record["details"]
+        digests = np.array(known["sha256"] + [""] * (len(chunk) - len(known["sha256"])), object)
+        digests[gone] = ""
         first = {row: distance for row, distance in known["first_lpips"].items() if int(row) not in anew}
         details = {
             **known,
-            "sha256": known["sha256"] + [""] * (len(chunk) - len(known["sha256"])),
+            "sha256": digests.tolist(),
             "unreadable": [row for row in known.get("unreadable", []) if row not in anew],
             "retried": len(first),
             "first_lpips": first,
         }
         failures = {int(row): reason for row, reason in record["failures"].items() if int(row) not in anew}
-        failures |= {row: ABSENT for row in rows if row >= record["stop"] and row not in anew}
+        failures |= {int(chunk.start + place): ABSENT for place in gone}
         self.fit(build, chunk, samples, places, columns, details, failures)
         return self.stored(build, chunk, columns, failures, details)
 
