@@ -26,7 +26,7 @@ from pipeline.errors import BuildError, ManifestError
 from pipeline.files import user_path
 from pipeline.kept import check_kept, is_kept, kept_write, read_kept
 from pipeline.manifest import DatasetManifest
-from pipeline.samples import About, open_table, read_about, read_samples
+from pipeline.samples import About, count_samples, open_table, read_about, read_samples
 
 BUILDS = Path("builds")
 
@@ -127,6 +127,10 @@ class Build:
     def samples(self, *columns: str, start: int = 0, stop: int | None = None) -> pd.DataFrame:
         """The samples: id, split, label, source, attributes, sha256, status, error; or those columns and rows."""
         return read_samples(self.samples_path, columns or None, start, stop)
+
+    def count(self) -> int:
+        """Number of samples."""
+        return count_samples(self.samples_path)
 
     @property
     def about(self) -> About:

@@ -11,11 +11,15 @@ from typing import Any
 
 from pipeline.build import Build
 from pipeline.config import digest_of
+from pipeline.errors import PipelineError
 from pipeline.outputs import problem_of_output
+from pipeline.promised import PLAIN
+from pipeline.samples import samples_digest
 from pipeline.sealed import read_sealed, write_sealed
 from pipeline.stage import Chunk, Mending, Stage
 
 Record = dict[str, Any]
+SAMPLES = "samples"  # stands for samples.parquet where stages name what they are made from
 NUMBER = re.compile(r"\d{6,}")  # what records of chunks are called
 
 
@@ -36,7 +40,7 @@ def write_record(build: Build, record: Record) -> None:
 
 def read_record(build: Build, stage: str, index: int) -> Record | None:
     """The record of a chunk; None if there is none, it is damaged, or it is another chunk's."""
-    record = read_sealed(record_path(build, stage, index))
+    record = read_sealed(record_path(build, stage, index), PLAIN)
     if record is None or (record.get("stage"), record.get("chunk")) != (stage, index):
         return None
     return record
@@ -69,10 +73,11 @@ def state_of(stage: Stage, build: Build, chunk: Chunk, key: str) -> tuple[str | 
     if record.get("key") != key:
         return "made by other settings", ()
     done = Chunk(chunk.index, record["start"], record["stop"])
-    if done.start != chunk.start or done.stop < chunk.stop:
+    grown = isinstance(stage, Mending) and record["details"].get("to_end", False)  # else a limit cut the chunk
+    if done.start != chunk.start or (done.stop < chunk.stop and not grown):
         return "covers other rows", ()
     if isinstance(stage, Mending):
-        rows = tuple(stage.changed_rows(build, done, record))
+        rows = (*stage.changed_rows(build, done, record), *range(done.stop, chunk.stop))
         problem = problem_of_outputs(build, record)
         return ("made from data that has changed since", rows) if rows and problem is None else (problem, ())
     if record["inputs"] != stage.inputs(build, done):
@@ -118,5 +123,16 @@ def details_of(build: Build, stage: str) -> list[dict[str, Any]]:
 
 
 def stage_digest(build: Build, stage: str) -> str:
-    """One digest for all that a stage has put on disk so far."""
-    return digest_of(data_digests(build, stage))
+    """One digest for all that a stage has put on disk so far.
+
+    Besides names of stages, `samples` stands for the table of samples, and `samples/KEY` for the labels by an
+    attribute too.
+    """
+    table, _, attribute = stage.partition("/")
+    if table != SAMPLES:
+        return digest_of(data_digests(build, stage))
+    try:
+        labels, classes = build.labels(attribute) if attribute else (None, None)
+    except PipelineError as error:  # there is no such attribute any more
+        return digest_of(str(error))
+    return digest_of([samples_digest(build.samples_path), None if labels is None else labels.tolist(), classes])

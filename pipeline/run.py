@@ -12,7 +12,16 @@ from pipeline.devices import resolve_device
 from pipeline.errors import BuildError
 from pipeline.execute import Execution, Task, execute
 from pipeline.files import sweep_partial
-from pipeline.ledger import Record, drop_records, look_again, read_record, stage_digest, stage_key, state_of
+from pipeline.ledger import (
+    Record,
+    drop_records,
+    look_again,
+    read_record,
+    stage_digest,
+    stage_key,
+    state_of,
+    write_record,
+)
 from pipeline.progress import Progress
 from pipeline.stage import Chunk, Revising, Stage, WritingFiles
 
@@ -58,6 +67,9 @@ def run_stage(
         build.write_info(info)
         compute(stage, build, chunks, left, key, execution, unit)
     records = read_records(stage, build, chunks)
+    for record in records:
+        if "sha256" not in record:  # of a version whose records had no digest of their own
+            write_record(build, record)
     if isinstance(stage, WritingFiles):
         drop_records(build, stage.name, len(chunks))
         tidy(build, stage.name, stage.files(build, chunks))
@@ -188,3 +200,15 @@ def rows_in_chunks(rows: int, size: int, limit: int | None = None) -> list[Chunk
     stop = rows if limit is None else min(rows, limit)
     starts = range(0, stop, size)
     return [Chunk(i, start, min(start + size, stop)) for i, start in enumerate(starts)]
+
+
+def limited_chunks(build: Build, stage: str, rows: int, size: int, limit: int | None) -> list[Chunk]:
+    """The same, but a chunk that is done to beyond `limit` stays whole: what is on disk of it goes together."""
+    chunks = rows_in_chunks(rows, size, limit)
+    if limit is None or not chunks:
+        return chunks
+    last = chunks[-1]
+    record = read_record(build, stage, last.index)
+    if record is not None and record["start"] == last.start:
+        chunks[-1] = Chunk(last.index, last.start, max(last.stop, min(record["stop"], last.start + size, rows)))
+    return chunks

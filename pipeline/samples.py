@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.config import digest_of
 from pipeline.errors import BuildError
+from pipeline.files import stamp_of
 from pipeline.kept import check_kept, kept_write
 
+INVERTED = ("ok", "poor")  # statuses of samples that have latents
 GROUP = 8192  # rows that lie together in the file
 ABOUT = b"onmanifold"  # key of the file's metadata
 
@@ -89,6 +93,19 @@ def read_about(path: Path) -> About:
             f"{path} does not hold the names of the classes, for an earlier version made it: run `pipeline invert` "
             f"on this build again, which adds them and keeps what is inverted"
         ) from error
+
+
+def samples_digest(path: Path) -> str:
+    """Digest of what later stages use of the inverted samples, and of the names of the classes."""
+    return _samples_digest(path, stamp_of(path))
+
+
+@lru_cache(maxsize=4)
+def _samples_digest(path: Path, stamp: tuple[int, ...]) -> str:
+    samples = read_samples(path, ("id", "split", "label", "sha256", "status"))
+    inverted = samples[samples["status"].isin(INVERTED)]
+    columns = [inverted.index, *(inverted[name] for name in inverted)]
+    return digest_of([[column.tolist() for column in columns], read_about(path).classes])
 
 
 def write_samples(path: Path, samples: pd.DataFrame, about: About) -> None:

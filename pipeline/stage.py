@@ -54,6 +54,11 @@ class Stage(Protocol):
         ...
 
     @property
+    def reads_images(self) -> bool:
+        """Whether its chunks read the dataset's own files, so that every worker has to see them."""
+        ...
+
+    @property
     def upstream(self) -> tuple[str, ...]:
         """Names of the stages whose data this one reads."""
         ...
@@ -85,14 +90,14 @@ class Stage(Protocol):
 
 @runtime_checkable
 class Mending(Protocol):
-    """A stage that can do some rows of a finished chunk anew, whose input has changed, and keep the others."""
+    """A stage that can do some rows of a chunk, which have changed or are new, and keep the others."""
 
     def changed_rows(self, build: Build, chunk: Chunk, record: dict[str, Any]) -> list[int]:
         """Rows of a recorded chunk whose input is another now; none if the chunk stands."""
         ...
 
     def mend(self, build: Build, chunk: Chunk, rows: Sequence[int]) -> ChunkResult:
-        """Do some rows anew and store the chunk; the result describes all of it."""
+        """Do some rows, perhaps beyond those recorded, and store the chunk; the result describes all of it."""
         ...
 
 

@@ -15,14 +15,16 @@ from pipeline.errors import BuildError
 from pipeline.kept import problem_of_copy, problem_of_kept
 from pipeline.ledger import (
     NUMBER,
+    SAMPLES,
     look_again,
     problem_of_outputs,
     read_record,
     record_path,
     recorded_chunks,
+    recorded_rows,
     stage_digest,
 )
-from pipeline.listing import GONE
+from pipeline.listing import GONE, RETRY
 from pipeline.shards.manifest import SetManifest
 from pipeline.sources import source_problems
 from pipeline.store import problem_of_metadata
@@ -144,8 +146,9 @@ def check_stage(
         checked.shard_sets += 1
         if finished:
             check_set(build, name, checked)
-    for reason in stale_reasons(build, entry):
-        checked.add(f"{name}: {reason}", name)
+    if problem_of_kept(build.samples_path) is None:
+        for reason in stale_reasons(build, name, entry):
+            checked.add(f"{name}: {reason}", name)
 
 
 def check_set(build: Build, name: str, checked: Checked) -> None:
@@ -204,13 +207,26 @@ def _recorded_names(folder: Path, name: str) -> Iterator[str]:
         yield from _recorded_names(entry, f"{name}/{entry.name}".lstrip("/"))
 
 
-def stale_reasons(build: Build, entry: dict[str, Any]) -> list[str]:
-    """Which upstream stages have changed since a stage was finished."""
-    return [
-        f"made before {upstream} changed: run its command again"
-        for upstream, digest in entry.get("upstream", {}).items()
-        if stage_digest(build, upstream) != digest
+def stale_reasons(build: Build, name: str, entry: dict[str, Any]) -> list[str]:
+    """What a stage was made from and has changed since it was finished."""
+    before = entry.get("upstream", {})
+    changed = [upstream for upstream, digest in before.items() if stage_digest(build, upstream) != digest]
+    if "invert" in changed:  # and so have the samples
+        changed = [upstream for upstream in changed if upstream.partition("/")[0] != SAMPLES]
+    reasons = [
+        f"made before {'the samples' if upstream.partition('/')[0] == SAMPLES else upstream} changed: "
+        f"run its command again"
+        for upstream in changed
     ]
+    if name == "invert" and (waiting := waiting_samples(build)):
+        reasons.append(f"{waiting:,} of its samples changed or came back since: run its command again")
+    return reasons
+
+
+def waiting_samples(build: Build) -> int:
+    """How many samples in rows that are done have changed or come back since."""
+    status = build.samples("status", stop=recorded_rows(build, "invert"))["status"]
+    return int(status.isin(["pending", RETRY]).sum())
 
 
 LOCKED = re.compile(rb"(process \d+ on [^\n]+)?")  # empty, unless the process was killed

@@ -36,7 +36,7 @@ def command(dataset: str | None, build: str | None, as_json: bool) -> None:
                 "rows": sum(stop - start for start, stop, _ in recorded),
                 "started": entry["started"],
                 "finished": entry.get("finished", ""),
-                "stale": stale_reasons(target, entry),
+                "stale": stale_reasons(target, name, entry),
             }
         )
     result = {

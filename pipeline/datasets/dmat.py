@@ -14,6 +14,7 @@ from pipeline.datasets.files import FilesManifest, FilesReader, with_notes
 from pipeline.datasets.label_notes import quoted
 from pipeline.datasets.walk import Skipped, list_files
 from pipeline.errors import DatasetError, SampleError
+from pipeline.files import stamp_of
 
 SPLITS = ("train", "test")
 NOT_A_CLASS = "not called as the file of a class: train/0.h5 to train/9.h5, and test/ likewise"
@@ -116,7 +117,7 @@ class Dmat(FilesReader):
 
     def latents(self, path: Path) -> Any:
         """The latents of a file, or None if it has none."""
-        return self.array(path, "latents") if "latents" in open_file(path) else None
+        return self.array(path, "latents") if "latents" in open_file(path, stamp_of(path)) else None
 
     def load(self, source: str) -> LoadedImage:
         """Read one image and round it to bytes."""
@@ -130,10 +131,20 @@ class Dmat(FilesReader):
         if np.abs(image).max() > FAR_OUT:
             raise SampleError(f"the image has values from {image.min():g} to {image.max():g}, not from -1 to 1")
         pixels = np.clip(np.rint((image.transpose(1, 2, 0).astype(np.float32) + 1) * 127.5), 0, 255)
-        return LoadedImage(pixels.astype(np.uint8), sha256_hex(image.tobytes()))
+        return LoadedImage(pixels.astype(np.uint8), sha256_hex(image.tobytes() + self.latent_bytes(source)))
 
     def latent(self, source: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The w+ [num_ws, w_dim] that the set brings for an image."""
+        """The w+ [num_ws, w_dim] that the set brings for an image.
+
+        Raises:
+            DatasetError: its file has none.
+            SampleError: it cannot be read.
+        """
+        if self.latents(self.file_of(source)) is None:
+            raise DatasetError(
+                f"dataset '{self.manifest.name}': {self.file_of(source)} has no 'latents': use --method lpips, or "
+                f"leave the file out"
+            )
         return np.asarray(self.row(source, "latents"), dtype=np.float32)
 
     def file_of(self, source: str) -> Path:
@@ -141,14 +152,22 @@ class Dmat(FilesReader):
         return self.root / source.partition("#")[0]
 
     def digest(self, source: str) -> str:
-        """Digest of an image's numbers."""
-        return sha256_hex(self.row(source, "images").tobytes())
+        """Digest of an image's numbers and of its latents'."""
+        return sha256_hex(self.row(source, "images").tobytes() + self.latent_bytes(source))
+
+    def latent_bytes(self, source: str) -> bytes:
+        """The numbers of an image's latents; none where it has none."""
+        latents = self.latents(self.file_of(source))
+        has_one = latents is not None and int(source.rpartition("#")[2]) < len(latents)
+        return self.row(source, "latents").tobytes() if has_one else b""
 
     def row(self, source: str, name: str) -> np.ndarray[Any, Any]:
         """One row of an array. Raises SampleError if it cannot be read."""
         file, _, index = source.partition("#")
         try:
             return np.asarray(self.array(self.root / file, name)[int(index)])
+        except FileNotFoundError as error:
+            raise SampleError(f"cannot read {file}: {error.strerror}", unreadable=True) from error
         except (OSError, ValueError, IndexError) as error:
             raise SampleError(f"cannot read row {index} of '{name}' in {file}: {error}") from error
 
@@ -156,7 +175,7 @@ class Dmat(FilesReader):
         """An array of a file. Raises DatasetError if it is not there, or if it is kept in another file."""
         where = f"dataset '{self.manifest.name}': {path}"
         try:
-            file = open_file(path)
+            file = open_file(path, stamp_of(path))
         except OSError as error:
             raise DatasetError(f"{where} cannot be read as HDF5 ({error}): download it again") from error
         link = file.get(name, getlink=True)
@@ -180,6 +199,6 @@ def range_of(images: Any) -> tuple[float, float] | None:
 
 
 @lru_cache(maxsize=2 * 10)
-def open_file(path: Path) -> h5py.File:
-    """Open a file once in a process."""
+def open_file(path: Path, stamp: tuple[int, ...]) -> h5py.File:
+    """Open a file, as it is now, once in a process."""
     return h5py.File(path, "r")

@@ -17,13 +17,15 @@ from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
 from pipeline.files import stamp_of
 from pipeline.generators import open_generator
-from pipeline.ledger import Record, data_digests
+from pipeline.ledger import SAMPLES, Record, data_digests
 from pipeline.outputs import rows_output
 from pipeline.perceptual import perceptual_digest
 from pipeline.progress import part
-from pipeline.run import rows_in_chunks
+from pipeline.run import limited_chunks
+from pipeline.samples import INVERTED, samples_digest
 from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import ArraySpec, create_group, read_rows, remove_group, shard_samples, write_rows
+from pipeline.variants import marks
 from stages.augment.config import SHARED, AugmentConfig
 from stages.augment.layout import Columns, empty_columns, layout
 from stages.augment.measure import measure, mend_unrelated, unrelated_distance
@@ -56,12 +58,17 @@ class Augment:
     missing: tuple[int, ...] = ()
 
     version: ClassVar[int] = 6
-    upstream: ClassVar[tuple[str, ...]] = ("invert",)
+    upstream: ClassVar[tuple[str, ...]] = (SAMPLES, "invert")
 
     @property
     def name(self) -> str:
         """The stage's name holds the variant set's."""
         return f"augment/{self.variants_name}"
+
+    @property
+    def reads_images(self) -> bool:
+        """Some modes start from the samples' own pixels."""
+        return MODES[self.config.mode].originals
 
     def settings(self, build: Build) -> dict[str, Any]:
         """What the mode reads of the configuration, and the digests of all networks and directions."""
@@ -127,10 +134,8 @@ class Augment:
     def chunks(self, build: Build) -> list[Chunk]:
         """The variants in pieces, those of a sample together."""
         each = self.config.variants
-        rows = len(self.split_rows(build)) * each
-        return rows_in_chunks(
-            rows, self.config.chunk_size * each, None if self.limit is None else self.limit * each
-        )
+        rows, limit = len(self.split_rows(build)) * each, None if self.limit is None else self.limit * each
+        return limited_chunks(build, self.name, rows, self.config.chunk_size * each, limit)
 
     def chunk_sources(self, build: Build, chunk: Chunk) -> NDArray[np.int64]:
         """Rows of samples.parquet that a chunk's rows are made of, each as often as it has variants."""
@@ -138,10 +143,10 @@ class Augment:
 
     def inputs(self, build: Build, chunk: Chunk) -> str:
         """Digest of the latents that the chunk draws on; any sample may be a partner in modes that have them."""
-        if MODES[self.config.mode].partners:
-            changed = stamp_of(build.samples_path)
-            return digest_of([data_digests(build, "invert"), digest_of_samples(build, changed), self.missing])
         rows = self.chunk_sources(build, chunk)
+        if MODES[self.config.mode].partners:
+            table = samples_digest(build.samples_path)
+            return digest_of([data_digests(build, "invert"), table, rows.tolist(), self.missing])
         first, last = int(rows[0]), int(rows[-1]) + 1
         digests = [d for d in data_digests(build, "invert") if d[0] < last and d[1] > first]
         samples = build.samples(*DECIDING, start=first, stop=last)
@@ -150,7 +155,7 @@ class Augment:
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Make the chunk's variants from the inverted samples among its sources."""
-        samples = build.samples("id", "label", "status")
+        samples = build.samples("id", "label", "sha256", "status")
         rows = self.chunk_sources(build, chunk)
         inverted = self.usable(samples["status"])
         inverted[list(self.missing)] = False
@@ -175,11 +180,12 @@ class Augment:
         path = build.variants_path(self.variants_name)
         digest = write_rows(path, chunk.start, columns)
         output = rows_output(build.root, path, list(columns), chunk.start, chunk.stop, digest)
-        return ChunkResult([output], failures)
+        made_from = marks(samples.iloc[rows[:: self.config.variants]])
+        return ChunkResult([output], failures, {"made_from": made_from})
 
     def usable(self, status: "pd.Series[str]") -> NDArray[np.bool_]:
         """Which samples [N] may get variants, by their status."""
-        return status.isin(["ok", "poor"] if self.config.include_poor else ["ok"]).to_numpy(copy=True)
+        return status.isin(INVERTED if self.config.include_poor else ["ok"]).to_numpy(copy=True)
 
     def context(self, build: Build, pool: NDArray[np.int64]) -> Context:
         """What the mode draws on; `pool` is the rows of the samples that may be partners."""
@@ -265,9 +271,3 @@ def rows_of_split(build: Build, split: str, changed: tuple[int, ...]) -> NDArray
     if len(rows) == 0:
         raise PipelineError(f"--split {split}: the dataset has {', '.join(sorted(splits.unique()))}")
     return rows.astype(np.int64)
-
-
-@lru_cache(maxsize=2)
-def digest_of_samples(build: Build, changed: tuple[int, ...]) -> str:
-    """Digest of what decides variants in samples.parquet as it was written then."""
-    return digest_of(build.samples(*DECIDING).astype(str).to_numpy().tolist())

@@ -12,6 +12,7 @@ from stages.invert.config import InvertConfig
 
 if TYPE_CHECKING:
     from pipeline.build import Build
+    from pipeline.datasets import DatasetReader
     from pipeline.manifest import DatasetManifest
 
 
@@ -48,7 +49,9 @@ def command(
         pipeline invert --dataset color-digits --limit 64 --method algorithm1 --build builds/few-algorithm1
         pipeline invert --dataset color-digits --dry-run
     """
-    networks = choose_networks(manifest_of(run, label), config.method, generator, perceptual, encoder)
+    manifest, reader = dataset_of(run, label)
+    networks = choose_networks(manifest, config.method, generator, perceptual, encoder)
+    refuse_impossible(run, config, networks, manifest, reader)
     with build_of(run, label, retry_failed, dry_run) as build:
         return invert(build, run, config, networks, compiled, dry_run)
 
@@ -63,18 +66,42 @@ class Networks:
     method: str
 
 
-def manifest_of(run: RunOptions, label: str | None) -> "DatasetManifest":
-    """The manifest of the dataset that is meant. Raises DatasetError if its files are missing."""
+def dataset_of(run: RunOptions, label: str | None) -> "tuple[DatasetManifest, DatasetReader]":
+    """The manifest and reader of the dataset that is meant. Raises DatasetError if its files are missing."""
     from pipeline.build import resolve_build
     from pipeline.datasets import load_dataset
     from pipeline.errors import DatasetError
 
     if run.dataset is None:
-        return resolve_build(None, run.build).manifest
+        build = resolve_build(None, run.build)
+        return build.manifest, build.reader
     manifest, reader = load_dataset(run.dataset, label)
     if problem := reader.problem():
         raise DatasetError(problem)
-    return manifest
+    return manifest, reader
+
+
+def refuse_impossible(
+    run: RunOptions,
+    config: InvertConfig,
+    networks: "Networks",
+    manifest: "DatasetManifest",
+    reader: "DatasetReader",
+) -> None:
+    """Raise PipelineError for what cannot be done, before `--fresh` lets go of what is there."""
+    from dataclasses import replace
+
+    from pipeline.errors import DatasetError
+    from pipeline.execute import Execution, workers_at_work
+    from pipeline.generators import open_generator
+    from stages.invert.latents import make_latents
+
+    if networks.method == "given" and not hasattr(reader, "latent"):
+        raise DatasetError(f"dataset '{manifest.name}' brings no latents: use another --method")
+    loaded = open_generator(networks.generator)
+    make_latents(replace(config, method=networks.method).settled(loaded.network.w_dim), loaded)
+    if run.fresh and run.scheduler is not None:
+        workers_at_work(Execution(run.workers, run.scheduler, run.device), 1)
 
 
 def choose_networks(

@@ -1,5 +1,6 @@
 """Images of one task in, their w+ and how good those are out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ from pipeline.batches import batch_slots
 from pipeline.build import Build
 from pipeline.composition import render
 from pipeline.encoders import encode, open_encoder
-from pipeline.errors import DatasetError, SampleError
+from pipeline.errors import DatasetError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import Pixels, psnr, to_float, to_uint8
 from pipeline.memory import in_batches
@@ -59,7 +60,7 @@ class Fitter:
         method = self.config.method
         if method in ("given", "encoder"):
             with part(0, 0.5):
-                w = self.given_w(build, sources) if method == "given" else self.starts(pixels)
+                w = self.given(build, sources) if method == "given" else self.starts(pixels)
             layers = ExtendedW(w.shape[1])
             with part(0.5, 1):
                 return self.measured(pixels, layers, Solution(w.cpu(), torch.zeros(len(w))))
@@ -67,32 +68,23 @@ class Fitter:
             starts = self.starts(pixels)
         return self.searched(build, self.config, pixels, ids, starts)
 
-    def given_w(self, build: Build, sources: list[str]) -> Tensor:
+    def given(self, build: Build, sources: list[str]) -> Tensor:
         """The latents that the dataset brings, w+ [N, num_ws, w_dim].
 
         Raises:
-            DatasetError: it brings none of a sample, or none of this generator.
+            DatasetError: it brings none, or none of this generator.
+            SampleError: one cannot be read.
         """
-        where = f"dataset '{build.manifest.name}'"
-        latent = getattr(build.reader, "latent", None)
-        if latent is None:
-            raise DatasetError(f"{where} brings no latents: use another --method")
         network = open_generator(self.generator, self.device.type).network
         wanted = (network.num_ws, network.w_dim)
-        found = []
-        for source in sources:
-            try:
-                w = latent(source)
-            except (SampleError, DatasetError) as error:
-                raise DatasetError(
-                    f"{where} brings no latents of {source} ({error}): use --method lpips"
-                ) from error
+        found = [given_w(build, source) for source in sources]
+        for source, w in zip(sources, found, strict=True):
             if w.shape != wanted or not np.isfinite(w).all():
                 raise DatasetError(
-                    f"{where}: the latents of {source} have the shape {w.shape}, or are no numbers, and generator "
-                    f"'{self.generator}' has {wanted}: name another one with --generator, or use --method lpips"
+                    f"dataset '{build.manifest.name}': the latents of {source} have the shape {w.shape}, or are no "
+                    f"numbers, and generator '{self.generator}' has {wanted}: name another one with --generator, "
+                    f"or use --method lpips"
                 )
-            found.append(w)
         return torch.from_numpy(np.stack(found))
 
     def fit_again(self, build: Build, pixels: Pixels, ids: list[str]) -> Columns:
@@ -189,6 +181,19 @@ class Fitter:
         parts = in_batches(len(pixels), self.slots(), measured, reported=True)
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return {**columns, "steps": solution.steps.float().numpy(), "original": pixels}
+
+
+def given_w(build: Build, source: str) -> NDArray[np.float32]:
+    """The latent that the dataset brings for a sample, w+ [num_ws, w_dim].
+
+    Raises:
+        DatasetError: it brings none.
+        SampleError: it cannot be read.
+    """
+    latent: Callable[[str], NDArray[np.float32]] | None = getattr(build.reader, "latent", None)
+    if latent is None:
+        raise DatasetError(f"dataset '{build.manifest.name}' brings no latents: use another --method")
+    return latent(source)
 
 
 def is_poor(distances: NDArray[np.float32], deviations: float) -> NDArray[np.bool_]:

@@ -16,16 +16,16 @@ from pipeline.encoders import open_encoder
 from pipeline.errors import SampleError
 from pipeline.generators import open_generator
 from pipeline.images import Pixels
-from pipeline.ledger import Record, read_record
+from pipeline.ledger import Record, data_digests, read_record
 from pipeline.listing import ABSENT, GONE, RETRY
 from pipeline.outputs import rows_output
 from pipeline.perceptual import perceptual_digest
-from pipeline.run import rows_in_chunks
+from pipeline.run import limited_chunks
 from pipeline.samples import count_samples, update_samples
 from pipeline.stage import Chunk, ChunkResult
 from pipeline.store import ArraySpec, create_group, read_rows, remove_group, shard_samples, write_rows
 from stages.invert.config import InvertConfig
-from stages.invert.fit import Fitter, is_poor
+from stages.invert.fit import Fitter, given_w, is_poor
 from stages.invert.latents import ComposedCodes, compose_layer, make_latents
 
 FAR = "far from anything the generator renders, compared with the others"
@@ -47,6 +47,7 @@ class Invert:
 
     name: ClassVar[str] = "invert"
     version: ClassVar[int] = 3
+    reads_images: ClassVar[bool] = True
     upstream: ClassVar[tuple[str, ...]] = ()
 
     def settings(self, build: Build) -> dict[str, Any]:
@@ -95,7 +96,8 @@ class Invert:
 
     def chunks(self, build: Build) -> list[Chunk]:
         """The samples in pieces."""
-        return rows_in_chunks(count_samples(build.samples_path), self.config.chunk_size, self.limit)
+        rows = count_samples(build.samples_path)
+        return limited_chunks(build, self.name, rows, self.config.chunk_size, self.limit)
 
     def inputs(self, build: Build, chunk: Chunk) -> str:
         """Digest of what identifies the chunk's samples; `changed_rows` looks at each."""
@@ -109,15 +111,18 @@ class Invert:
         return (chunk.start + np.flatnonzero(changed)).tolist()
 
     def before(self, samples: pd.DataFrame, record: Record) -> dict[str, NDArray[np.bool_]]:
-        """Of a recorded chunk's samples: whether the picture has to be inverted anew, and whether the label has."""
+        """Of a recorded chunk, and rows new to it: whether the picture is to be inverted, whether the label is."""
         details, first = record["details"], record["start"]
-        ids, digests, status = (samples[name].to_numpy() for name in ("id", "sha256", "status"))
+        known = samples.iloc[: record["stop"] - first]
+        ids, digests, labels = (known[name].to_numpy() for name in ("id", "sha256", "label"))
+        other = np.ones(len(samples), dtype=bool)  # so is what the record does not speak of
+        other[: len(known)] = (digests != "") & (digests != np.array(details["sha256"], object))
+        other[: len(known)] |= ids != np.array(details.get("ids", ids), object)
         failed = np.isin(np.arange(len(samples)) + first, [int(row) for row in record["failures"]])
-        other = (digests != "") & (digests != np.array(details["sha256"], object))
-        other |= ids != np.array(details.get("ids", ids), object)
-        here = status != GONE
-        labels = np.array(details.get("labels", samples["label"])) != samples["label"].to_numpy()
-        return {"picture": here & (other | (failed & (status == RETRY))), "label": here & labels}
+        here, again = ((samples["status"] != GONE).to_numpy(), (samples["status"] == RETRY).to_numpy())
+        relabelled = other.copy()
+        relabelled[: len(known)] = np.array(details.get("labels", labels)) != labels
+        return {"picture": here & (other | (failed & again)), "label": here & relabelled}
 
     def run(self, build: Build, chunk: Chunk) -> ChunkResult:
         """Load the images, fit w+ to them, store rows and metrics."""
@@ -141,9 +146,15 @@ class Invert:
             columns[name][places] = values
         anew, known = set((chunk.start + places).tolist()), record["details"]
         first = {row: distance for row, distance in known["first_lpips"].items() if int(row) not in anew}
-        unreadable = [row for row in known.get("unreadable", []) if row not in anew]
-        details = {**known, "unreadable": unreadable, "retried": len(first), "first_lpips": first}
+        details = {
+            **known,
+            "sha256": known["sha256"] + [""] * (len(chunk) - len(known["sha256"])),
+            "unreadable": [row for row in known.get("unreadable", []) if row not in anew],
+            "retried": len(first),
+            "first_lpips": first,
+        }
         failures = {int(row): reason for row, reason in record["failures"].items() if int(row) not in anew}
+        failures |= {row: ABSENT for row in rows if row >= record["stop"] and row not in anew}
         self.fit(build, chunk, samples, places, columns, details, failures)
         return self.stored(build, chunk, columns, failures, details)
 
@@ -165,7 +176,8 @@ class Invert:
         failures: dict[int, str],
     ) -> None:
         """Invert the samples at some places of a chunk into its columns; tell digests and failures of each."""
-        originals, digests, problems = load_images(build, samples["source"].iloc[places].tolist())
+        given = self.config.method == "given"
+        originals, digests, problems = load_images(build, samples["source"].iloc[places].tolist(), given)
         columns["label"] = samples["label"].to_numpy(np.int64)
         details["ids"], details["labels"] = samples["id"].tolist(), samples["label"].tolist()
         details["sha256"] = list(details["sha256"])
@@ -197,6 +209,7 @@ class Invert:
         details: dict[str, Any],
     ) -> ChunkResult:
         """Write a chunk's rows and describe them."""
+        details["to_end"] = chunk.stop == count_samples(build.samples_path)
         digest = write_rows(build.latents_path, chunk.start, columns)
         output = rows_output(build.root, build.latents_path, list(columns), chunk.start, chunk.stop, digest)
         return ChunkResult(outputs=[output], failures=failures, details=details)
@@ -227,7 +240,7 @@ class Invert:
         places = np.array(rows) - chunk.start
         samples = build.samples("id", "source", start=chunk.start, stop=chunk.stop).iloc[places]
         first = {str(row): float(columns["lpips"][place]) for row, place in zip(rows, places, strict=True)}
-        originals, _, _ = load_images(build, samples["source"].tolist())
+        originals, _, _ = load_images(build, samples["source"].tolist(), given=False)
         readable = sorted(originals)
         if readable:
             pixels = np.stack([originals[i] for i in readable])
@@ -249,7 +262,8 @@ class Invert:
         quality = read_rows(build.latents_path, ("psnr", "lpips", "steps"), 0, count)
         poor = good.copy()
         poor[good] = is_poor(quality["lpips"][good], self.config.poor)
-        update_samples(build.samples_path, lambda rows, first: outcome(rows, first, records, poor))
+        done = recorded(build, self.name, count)
+        update_samples(build.samples_path, lambda rows, first: outcome(rows, first, records, poor, done))
         summary = {"poor": int(poor.sum()), "retried": sum(r["details"]["retried"] for r in records)}
         if not good.any():
             return summary
@@ -276,15 +290,26 @@ def good_rows(build: Build, records: list[Record]) -> NDArray[np.bool_]:
     return np.asarray(good & (status != GONE), dtype=np.bool_)
 
 
+def recorded(build: Build, stage: str, count: int) -> NDArray[np.bool_]:
+    """Which of `count` rows any record speaks of."""
+    done = np.zeros(count, dtype=bool)
+    for start, stop, _ in data_digests(build, stage):
+        done[start:stop] = True
+    return done
+
+
 def outcome(
-    rows: pd.DataFrame, first: int, records: list[Record], poor: NDArray[np.bool_]
+    rows: pd.DataFrame, first: int, records: list[Record], poor: NDArray[np.bool_], done: NDArray[np.bool_]
 ) -> dict[str, NDArray[np.object_]]:
     """Status, error, sha256 and stamp of the samples from number `first` on, by the records of those that are done.
 
-    What could not be read loses its stamp, so that the next listing has it tried again.
+    What could not be read loses its stamp, so that the next listing has it tried again. What no record speaks of
+    any more is not `done`, and waits again.
     """
     columns = {name: rows[name].to_numpy(object, copy=True) for name in ("status", "error", "sha256", "stamp")}
     last = first + len(rows)
+    lost = ~done[first:last] & np.isin(columns["status"], ["ok", "poor", "failed"])
+    columns["status"][lost], columns["error"][lost] = "pending", ""
     for record in records:
         for row in range(max(first, record["start"]), min(last, record["stop"])):
             failure, place = record["failures"].get(str(row)), row - first
@@ -298,14 +323,22 @@ def outcome(
     return columns
 
 
-def load_images(build: Build, sources: list[str]) -> tuple[dict[int, Pixels], list[str], dict[int, SampleError]]:
-    """Read images; return the readable ones by index, every digest, and why the others cannot be used."""
+def load_images(
+    build: Build, sources: list[str], given: bool
+) -> tuple[dict[int, Pixels], list[str], dict[int, SampleError]]:
+    """Read images; return the readable ones by index, every digest, and why the others cannot be used.
+
+    Args:
+        given: their latents are wanted too.
+    """
     images: dict[int, Pixels] = {}
     failures: dict[int, SampleError] = {}
     digests = []
     for i, source in enumerate(sources):
         try:
             loaded = build.reader.load(source)
+            if given:
+                given_w(build, source)
         except SampleError as error:
             failures[i] = error
             digests.append("")

@@ -23,6 +23,7 @@ from pipeline.progress import Progress
 from pipeline.seeds import torch_generator
 from pipeline.sources import Originals
 from pipeline.store import open_group, read_attributes, read_rows, read_scattered
+from pipeline.variants import outdated_sources
 
 LARGEST = 256  # pixels of a thumbnail's side
 METRICS = {"psnr": "PSNR, dB", "lpips": "perceptual distance", "l1": "mean |difference| (range 2)"}
@@ -116,13 +117,14 @@ class Album:
 
     @cached_property
     def sets(self) -> dict[str, dict[str, NDArray[Any]]]:
-        """Source and validity of every variant, by set."""
-        return {
-            name: read_rows(
-                self.build.variants_path(name), ("source", "valid"), 0, recorded_rows(self.build, f"augment/{name}")
-            )
-            for name in self.build.variant_names()
-        }
+        """Source of every variant by set, and whether it is shown: it is valid, and of the present picture."""
+        found = {}
+        for name in self.build.variant_names():
+            rows = recorded_rows(self.build, f"augment/{name}")
+            columns = read_rows(self.build.variants_path(name), ("source", "valid"), 0, rows)
+            outdated = np.isin(columns["source"], outdated_sources(self.build, name))
+            found[name] = {"source": columns["source"], "shown": (columns["valid"] == 1) & ~outdated}
+        return found
 
     @cached_property
     def originals(self) -> Originals:
@@ -169,7 +171,7 @@ class Album:
     def variants(self, name: str, row: int, count: int) -> list[Pixels]:
         """The first variants of a sample."""
         path, columns = self.build.variants_path(name), self.sets[name]
-        places = np.flatnonzero((columns["source"] == row) & (columns["valid"] == 1))[:count]
+        places = np.flatnonzero((columns["source"] == row) & columns["shown"])[:count]
         if len(places) == 0:
             return []
         if "image" in open_group(path):  # pixels that no w+ renders

@@ -55,6 +55,7 @@ def command(
             f"make one with `pipeline augment --mode randmix --name {unknown[0]}`"
         )
     name = check_name(name or short_id("-".join(chosen)) or config.base)
+    check_variants(build, chosen, run.limit)
     missing = find_missing(build, config, run.limit)
     stage = Shard(config, name, tuple(chosen), generator, run.limit, run.device, run.batch_size, tuple(missing))
     for writer in shard_formats(config.format).values():
@@ -68,6 +69,22 @@ def command(
     with build.lock():
         summary = run_stage(stage, build, execution, fresh=run.fresh)
     return show_summary(summary, run.as_json)
+
+
+def check_variants(build: "Build", names: list[str], limit: int | None) -> None:
+    """Raise BuildError if variants of samples that are packed were made from other pictures."""
+    import numpy as np
+
+    from pipeline.errors import BuildError
+    from pipeline.variants import outdated_note, outdated_sources
+    from stages.shard.items import inverted_rows
+
+    packed = np.flatnonzero(inverted_rows(build, limit))
+    for name in names:
+        rows = outdated_sources(build, name)
+        rows = rows[np.isin(rows, packed) | (rows >= build.count())]
+        if len(rows):
+            raise BuildError(outdated_note(build, name, rows))
 
 
 def find_missing(build: "Build", config: ShardConfig, limit: int | None) -> list[int]:

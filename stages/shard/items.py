@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.build import Build
 from pipeline.errors import PipelineError
 from pipeline.ledger import recorded_rows
+from pipeline.samples import INVERTED
 from pipeline.seeds import seed_of
 from pipeline.shards import shard_formats
 from pipeline.shards.base import Layout
@@ -109,7 +110,7 @@ def by_class(
 def inverted_rows(build: Build, limit: int | None) -> NDArray[np.bool_]:
     """Which samples are inverted, and among the first so many; the images themselves are as good as any."""
     status = build.samples("status")["status"]
-    return np.asarray(status.isin(["ok", "poor"]) & (np.arange(len(status)) < (limit or len(status))))
+    return np.asarray(status.isin(INVERTED) & (np.arange(len(status)) < (limit or len(status))))
 
 
 def collect_items(

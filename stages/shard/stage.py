@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
+
+import zarr
 
 from pipeline.build import Build
 from pipeline.capacity import telling_what_fits
 from pipeline.config import digest_of, stored_settings
 from pipeline.devices import resolve_device
 from pipeline.errors import PipelineError
-from pipeline.files import stamp_of, write_bytes
+from pipeline.files import write_bytes
 from pipeline.generators import open_generator
-from pipeline.ledger import Record, data_digests
+from pipeline.ledger import SAMPLES, Record, stage_digest
 from pipeline.outputs import Output, file_output
 from pipeline.shards import shard_formats
 from pipeline.shards.base import ShardFile, ShardInfo, write_shard
@@ -52,9 +54,15 @@ class Shard:
         return f"shard/{self.shards_name}"
 
     @property
+    def reads_images(self) -> bool:
+        """Where the samples' own pixels are packed."""
+        return self.config.originals or self.config.base == "original"
+
+    @property
     def upstream(self) -> tuple[str, ...]:
-        """Inversion and the variant sets."""
-        return ("invert", *(f"augment/{name}" for name in self.variants))
+        """The samples, with the attribute that is the label, inversion and the variant sets."""
+        samples = f"{SAMPLES}/{self.config.label}" if self.config.label else SAMPLES
+        return (samples, "invert", *(f"augment/{name}" for name in self.variants))
 
     def settings(self, build: Build) -> dict[str, Any]:
         """Configuration, the variant sets and the generator's digest."""
@@ -72,8 +80,7 @@ class Shard:
 
     def state(self, build: Build) -> str:
         """Digest of everything that decides which images there are and how they look."""
-        samples = _samples_digest(build, stamp_of(build.samples_path))
-        return digest_of([samples, [data_digests(build, stage) for stage in self.upstream], self.missing])
+        return digest_of([[stage_digest(build, stage) for stage in self.upstream], self.missing])
 
     def plan(self, build: Build) -> list[Chunk]:
         """One chunk for each shard; its rows are places in the shuffled order."""
@@ -108,13 +115,20 @@ class Shard:
         """Whether a variant set has soft labels, so that every sample gets one.
 
         Raises:
-            PipelineError: the labels of the set are an attribute, which soft labels were not made for.
+            PipelineError: the labels of the set are an attribute, or classes, that soft labels were not made for.
         """
         soft = [name for name in self.variants if "soft_label" in open_group(build.variants_path(name))]
         if soft and self.config.label:
             raise PipelineError(
                 f"--label {self.config.label}: the soft labels of {', '.join(soft)} are of the dataset's own: "
                 f"leave out --label, or those variants"
+            )
+        groups = {name: open_group(build.variants_path(name)) for name in soft}
+        widths = {name: cast(zarr.Array[Any], group["soft_label"]).shape[1] for name, group in groups.items()}
+        if other := [name for name in soft if widths[name] != len(build.classes)]:
+            raise PipelineError(
+                f"the soft labels of '{other[0]}' are of {widths[other[0]]} classes, and the samples have "
+                f"{len(build.classes)} now: make it again with `pipeline augment --name {other[0]} --fresh`"
             )
         return bool(soft)
 
@@ -180,13 +194,6 @@ class Shard:
 
     def reset(self, build: Build) -> None:
         """Nothing: all its files are recorded."""
-
-
-@lru_cache(maxsize=2)
-def _samples_digest(build: Build, changed: tuple[int, ...]) -> str:
-    names = [name for name in build.samples(start=0, stop=0).columns if name not in ("source", "stamp", "error")]
-    about = build.about
-    return digest_of([build.samples(*names).astype(str).to_numpy().tolist(), about.classes, about.label_values])
 
 
 @lru_cache(maxsize=2)

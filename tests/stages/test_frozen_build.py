@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline.build import open_build
+from pipeline.listing import create_build
 from pipeline.store import read_rows
 from tests.conftest import Finished, Tiny, run_pipeline, write_manifest
 
@@ -269,3 +270,131 @@ def test_labels_of_an_attribute_are_those_of_the_samples(tiny: Tiny, tmp_path: P
     assert {str(row["colour"]): row["class"] for _, row in packed(build).iterrows()} == {
         str(RED): "cat", str(BLUE): "dog", str(GREEN): "ant",
     }  # fmt: skip
+
+
+def augment(build: Path, mode: str, *extra: str) -> Finished:
+    return run_pipeline(
+        "augment", "--build", build, "--mode", mode, "--variants", "1", "--chunk-size", "4", "--workers", "0",
+        "--json", *extra,
+    )  # fmt: skip
+
+
+def stale(build: Path) -> dict[str, list[str]]:
+    """What `status` says is behind, by stage; `verify` says the same."""
+    stages = run_pipeline("status", "--build", build, "--json").json["stages"]
+    found = {stage["stage"]: stage["stale"] for stage in stages if stage["stale"]}
+    said = [f"{name}: {reason}" for name, reasons in found.items() for reason in reasons]
+    assert run_pipeline("verify", "--build", build, "--json").json["problems"] == said
+    return found
+
+
+@pytest.mark.parametrize("changed", ["cat/4.png", "dog/1.png"])
+def test_a_limit_within_a_chunk_that_is_done_loses_nothing_of_it(
+    invert: Callable[..., Finished], pets: Path, changed: str
+) -> None:
+    build = pets.parent / "b"
+    invert()
+    before = read_rows(build / "latents.zarr", ["w"], 0, 12)["w"]
+    paint(pets.parent / "pets" / changed, GREEN)
+    again = invert("--limit", "6")  # ends in the chunk of rows 4 to 8
+    assert (again.code, again.json["computed"]) == (0, 1)
+    after = read_rows(build / "latents.zarr", ["w"], 0, 12)["w"]
+    assert np.flatnonzero((before != after).any(axis=(1, 2))).tolist() == [4 if changed == "cat/4.png" else 7]
+    assert np.isfinite(after).all()
+    for block in (build / "latents.zarr" / "w" / "c" / "1").rglob("*"):
+        if block.is_file():
+            block.write_bytes(bytes(block.stat().st_size))
+    assert invert("--limit", "6").json["computed"] == 4
+    np.testing.assert_array_equal(read_rows(build / "latents.zarr", ["w"], 0, 12)["w"][:4], after[:4])
+    assert np.isfinite(read_rows(build / "latents.zarr", ["w"], 0, 12)["w"]).all()
+    assert invert().json["computed"] == 0
+
+
+def test_rows_whose_record_is_lost_wait_again(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert()
+    (build / ".ledger" / "invert" / "000001.json").write_text("{}")
+    assert invert("--limit", "6").code == 0
+    assert open_build(build).samples("status")["status"].tolist() == ["ok"] * 6 + ["pending"] * 2 + ["ok"] * 4
+    assert shard(build).code == 0
+    assert len(packed(build)) == 10
+    assert invert().json["computed"] == 4
+
+
+def test_variants_of_a_picture_that_is_another_now_are_not_packed(
+    invert: Callable[..., Finished], pets: Path
+) -> None:
+    build = pets.parent / "b"
+    invert()
+    augment(build, "randmix")
+    paint(pets.parent / "pets" / "cat" / "1.png", GREEN)
+    invert()
+    refused = shard(build, "--variants", "randmix")
+    assert refused.code == 2
+    assert "the variants 'randmix' of 1 source image (train-cat-1) were made from other pictures" in refused.err
+    assert "`pipeline augment --name randmix`" in refused.err
+    assert run_pipeline("report", "--build", build, "--samples", "12", "--per-set", "1").code == 0
+    assert augment(build, "randmix").json["computed"] == 4
+    assert shard(build, "--variants", "randmix", "--flagged").code == 0
+    assert stale(build) == {}
+
+
+def test_variants_of_rows_that_hold_other_samples_are_not_packed(
+    invert: Callable[..., Finished], pets: Path
+) -> None:
+    build = pets.parent / "b"
+    invert()
+    augment(build, "randmix")
+    for number in range(4):
+        (pets.parent / "pets" / "dog" / f"{number}.png").unlink()
+    paint(pets.parent / "pets" / "ant" / "0.png", GREEN)
+    assert invert("--fresh").json["computed"] == 9
+    refused = shard(build, "--variants", "randmix", "--flagged")
+    assert refused.code == 2
+    assert "the variants 'randmix' of 9 source images (train-ant-0" in refused.err
+    assert augment(build, "randmix").code == 2  # a set never shrinks
+    assert augment(build, "randmix", "--fresh").json["computed"] == 9
+    assert shard(build, "--variants", "randmix", "--flagged").code == 0
+    found = packed(build, "randmix")
+    assert len(found) == 18
+    assert all(row["class"] == str(row["source"]).split("-")[1] for _, row in found.iterrows())
+
+
+def test_soft_labels_of_fewer_classes_are_refused(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert()
+    augment(build, "mixi")
+    paint(pets.parent / "pets" / "ant" / "0.png", GREEN)
+    invert()
+    refused = shard(build, "--variants", "mixi")
+    assert refused.code == 2
+    assert "the soft labels of 'mixi' are of 2 classes, and the samples have 3 now" in refused.err
+    augment(build, "mixi", "--fresh")
+    assert shard(build, "--variants", "mixi", "--flagged").code == 0
+    assert set(packed(build, "mixi")["soft_label"].map(len)) == {3}
+
+
+def test_what_is_made_from_samples_that_are_gone_is_stale(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert()
+    augment(build, "mix")
+    shard(build)
+    assert stale(build) == {}
+    (pets.parent / "pets" / "dog" / "3.png").unlink()
+    invert()
+    reason = "made before the samples changed: run its command again"
+    assert stale(build) == {"augment/mix": [reason], "shard/original": [reason]}
+    augment(build, "mix")
+    shard(build)
+    assert stale(build) == {}
+    assert len(packed(build)) == 11
+
+
+def test_a_change_that_is_listed_and_not_inverted_is_told(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert()
+    paint(pets.parent / "pets" / "cat" / "1.png", GREEN)
+    create_build(build, str(pets), rescan=True)  # and killed
+    assert stale(build) == {"invert": ["1 of its samples changed or came back since: run its command again"]}
+    assert invert().json["computed"] == 1
+    assert stale(build) == {}
