@@ -37,6 +37,10 @@ class Build:
 
     root: Path
 
+    def __reduce__(self) -> tuple[type["Build"], tuple[Path]]:
+        """Workers get the path, and open the dataset themselves."""
+        return Build, (self.root,)
+
     # --- places -------------------------------------------------------------------------------------------
 
     @property

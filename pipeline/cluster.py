@@ -4,6 +4,7 @@ Nothing here waits without end: workers or a scheduler that are gone and do not 
 """
 
 import asyncio
+import logging
 import os
 import platform
 import time
@@ -151,7 +152,7 @@ class Cluster:
         python = platform.python_version_tuple()[:2]
         problems = {}
         for address, found in self.ask(addresses, platform.python_version).items():
-            if isinstance(found, Exception):
+            if isinstance(found, BaseException):
                 problems[address] = f"does not answer ({name_of(found)}): end it, or start it anew"
             elif tuple(found.split(".")[:2]) != python:
                 problems[address] = (
@@ -161,7 +162,7 @@ class Cluster:
         if not problems:
             asked = self.ask(addresses, carrier(), packed(partial(under, self.terms, nothing)))
             for address, found in asked.items():
-                if isinstance(found, Exception):
+                if isinstance(found, BaseException):
                     problems[address] = self.reason(found, "a check")
                 else:
                     proofs[address] = found[0]
@@ -230,11 +231,14 @@ class Cluster:
     def failure(self, key: str, error: Exception) -> PipelineError:
         """What to tell of a task that failed."""
         from distributed import CancelledError, KilledWorker
+        from distributed.comm import CommClosedError
         from distributed.scheduler import NoValidWorkerError
 
         task = key.partition(f"-{self.run}")[0]
         if isinstance(error, NoValidWorkerError):
             return PipelineError(self.deserted())
+        if isinstance(error, CommClosedError):  # it was about to send the result
+            return PipelineError(self.lost())
         if isinstance(error, CancelledError):
             if self.client.status != "running" or "connection-lost" in str(error):
                 return PipelineError(self.lost())
@@ -250,7 +254,7 @@ class Cluster:
         worker = f"worker {failed.worker}: " if failed is not None and failed.worker and self.scheduler else ""
         return PipelineError(f"{worker}{self.reason(error, task)}")
 
-    def reason(self, error: Exception, task: str) -> str:
+    def reason(self, error: BaseException, task: str) -> str:
         """What to tell of an error that came from a worker, or from Dask."""
         failed = Failure.of(error)
         if failed is None:
@@ -278,13 +282,14 @@ def wait_seconds() -> float:
 
 
 @contextmanager
-def scheduler_cluster(address: str, build: Build | None = None) -> Iterator[Cluster]:
-    """The workers of a running scheduler; with a build, those of them that see it.
+def scheduler_cluster(address: str, build: Build | None = None, images: bool = True) -> Iterator[Cluster]:
+    """The workers of a running scheduler; with a build, those of them that see it, and its images.
 
     Raises:
         PipelineError: there is no scheduler, it has no workers, or they cannot do the work.
     """
     from distributed import Client
+    from distributed.utils import silence_logging_cmgr
     from distributed.versions import VersionMismatchWarning
 
     wait = wait_seconds()
@@ -297,12 +302,12 @@ def scheduler_cluster(address: str, build: Build | None = None) -> Iterator[Clus
     )
     if lack is not None:
         raise PipelineError(f"--scheduler {address} {lack}")
-    lease = None if build is None else Lease.begin(build)
+    lease = None if build is None else Lease.begin(build, images)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VersionMismatchWarning)  # it is told in one sentence
             client = Client(address, timeout=connect, set_as_default=False)
-        with client:
+        with silence_logging_cmgr(logging.CRITICAL), client:
             cluster = Cluster(client, address, wait, lease)
             cluster.wait_for_workers()
             yield cluster

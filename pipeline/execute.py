@@ -159,7 +159,7 @@ def execute(
                     on_done(task)
                 continue
             if cluster is None:
-                cluster = stack.enter_context(connect(execution, workers, build))
+                cluster = stack.enter_context(connect(execution, workers, build, stage.reads_images))
                 cluster.listen(tell)
             teller = TellDriver(cluster.run, cluster.lease)
             for task in map_bounded(cluster, stage, build, tasks, key, teller, execution.retries):
@@ -222,7 +222,9 @@ def map_bounded(
         submit(1)
 
 
-def connect(execution: Execution, workers: int = 0, build: Build | None = None) -> AbstractContextManager[Cluster]:
+def connect(
+    execution: Execution, workers: int = 0, build: Build | None = None, images: bool = False
+) -> AbstractContextManager[Cluster]:
     """The workers of the given scheduler, or `workers` processes started here.
 
     Args:
@@ -232,5 +234,5 @@ def connect(execution: Execution, workers: int = 0, build: Build | None = None) 
         PipelineError: there are none, or they cannot do the work.
     """
     if execution.scheduler is not None:
-        return scheduler_cluster(execution.scheduler, build)
+        return scheduler_cluster(execution.scheduler, build, images)
     return local_cluster(workers, gpu_indices(execution.device))

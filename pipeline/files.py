@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +13,14 @@ from typing import IO
 from pipeline.errors import PipelineError
 
 PARTIAL = ".onmanifold-partial"
-OURS = re.compile(rf".+\.\d+{re.escape(PARTIAL)}")
+OURS = re.compile(rf".+\.\d+(-[0-9a-f]+)?{re.escape(PARTIAL)}")
 ZARRS = re.compile(r".+\.[0-9a-f]{32}\.partial")  # what Zarr calls a chunk that it is writing
+MACHINE = secrets.token_hex(4)  # processes of two machines may have one number
 
 
 def partial_path(path: Path) -> Path:
     """What a file or folder is called while this process writes it."""
-    return path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    return path.with_name(f"{path.name}.{os.getpid()}-{MACHINE}{PARTIAL}")
 
 
 @contextmanager

@@ -42,9 +42,10 @@ def kept_write(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         new = sha256_file(partial)
-        before = acceptable(path)[-1:]
-        if acceptable(path) == [new] and problem_of_kept(path) is None and problem_of_copy(path) is None:
+        there = [sha256_file(file) for file in (path, copy_path(path)) if file.is_file()]
+        if there == [new, new] and acceptable(path) == [new]:
             return  # it says so already
+        before = [digest for digest in acceptable(path) if digest in there and digest != new]
         write_sealed(seal, {"file": path.name, "digests": [*before, new]})
         partial.replace(path)
     _copy(path, copy_path(path))
@@ -72,6 +73,11 @@ def is_kept(path: Path) -> bool:
     return path.exists() or copy_path(path).exists()
 
 
+def is_plain(path: Path) -> bool:
+    """Whether a kept file is of before there were digests and copies: it gets them when it is written next."""
+    return path.is_file() and not seal_path(path).exists() and not copy_path(path).exists()
+
+
 def check_kept(path: Path) -> None:
     """Read a kept file and compare it with its digest; once a process, as long as it does not change.
 
@@ -79,7 +85,7 @@ def check_kept(path: Path) -> None:
         BuildError: it is missing or differs from what was written.
     """
     stamps = _stamps(path)
-    if _checked.get(path) == stamps:
+    if _checked.get(path) == stamps or is_plain(path):
         return
     while (problem := problem_of_kept(path)) is not None:
         if stamps == (now := _stamps(path)):

@@ -13,6 +13,7 @@ from pipeline.build import Build
 from pipeline.config import digest_of
 from pipeline.errors import PipelineError
 from pipeline.outputs import problem_of_output
+from pipeline.promised import PLAIN
 from pipeline.samples import samples_digest
 from pipeline.sealed import read_sealed, write_sealed
 from pipeline.stage import Chunk, Mending, Stage
@@ -39,7 +40,7 @@ def write_record(build: Build, record: Record) -> None:
 
 def read_record(build: Build, stage: str, index: int) -> Record | None:
     """The record of a chunk; None if there is none, it is damaged, or it is another chunk's."""
-    record = read_sealed(record_path(build, stage, index))
+    record = read_sealed(record_path(build, stage, index), PLAIN)
     if record is None or (record.get("stage"), record.get("chunk")) != (stage, index):
         return None
     return record

@@ -182,9 +182,14 @@ def read_toml(path: Path) -> dict[str, Any]:
                     f"you changed it yourself"
                 )
             data = rest
-        return tomllib.loads(data.decode())
+        return tomllib.loads(data.decode("utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
-        raise ManifestError(f"{path} is not valid TOML: {error}") from error
+        hint = (
+            "; write paths with /, or in single quotes, for \\ begins a code in double ones"
+            if b"\\" in data
+            else ""
+        )
+        raise ManifestError(f"{path} is not valid TOML: {error}{hint}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"cannot read the manifest {path}: {error}") from error
 

@@ -6,6 +6,10 @@ from pathlib import Path
 from pipeline.sealed import read_sealed
 
 Rows = tuple[int, int]
+# Keys of a chunk's record of before they had a digest of their own.
+PLAIN = frozenset(
+    ("stage", "chunk", "start", "stop", "key", "inputs", "outputs", "failures", "details", "seconds", "finished")
+) | {"worker"}
 
 
 def promised_rows(group: Path, array: str) -> list[Rows]:
@@ -27,7 +31,7 @@ def ledger_of(group: Path) -> Path | None:
 
 @lru_cache(maxsize=8)
 def _promised(group: Path, ledger: Path, changed_ns: int) -> list[tuple[list[str], Rows]]:
-    records = (read_sealed(path) for path in ledger.glob("[0-9]*.json"))
+    records = (read_sealed(path, PLAIN) for path in ledger.glob("[0-9]*.json"))
     outputs = (output for record in records if record is not None for output in record["outputs"])
     return [
         (output["arrays"], (output["start"], output["stop"]))

@@ -12,7 +12,16 @@ from pipeline.devices import resolve_device
 from pipeline.errors import BuildError
 from pipeline.execute import Execution, Task, execute
 from pipeline.files import sweep_partial
-from pipeline.ledger import Record, drop_records, look_again, read_record, stage_digest, stage_key, state_of
+from pipeline.ledger import (
+    Record,
+    drop_records,
+    look_again,
+    read_record,
+    stage_digest,
+    stage_key,
+    state_of,
+    write_record,
+)
 from pipeline.progress import Progress
 from pipeline.stage import Chunk, Revising, Stage, WritingFiles
 
@@ -58,6 +67,9 @@ def run_stage(
         build.write_info(info)
         compute(stage, build, chunks, left, key, execution, unit)
     records = read_records(stage, build, chunks)
+    for record in records:
+        if "sha256" not in record:  # of a version whose records had no digest of their own
+            write_record(build, record)
     if isinstance(stage, WritingFiles):
         drop_records(build, stage.name, len(chunks))
         tidy(build, stage.name, stage.files(build, chunks))

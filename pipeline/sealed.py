@@ -13,7 +13,12 @@ Content = dict[str, Any]
 def sealed(content: Content) -> bytes:
     """The bytes of a sealed file: keys in order, and `sha256`, the digest of all others."""
     rest = {key: value for key, value in content.items() if key != "sha256"}
-    return (json.dumps({**rest, "sha256": digest_of(rest)}, sort_keys=True, indent=1) + "\n").encode()
+    return written({**rest, "sha256": digest_of(rest)})
+
+
+def written(content: Content) -> bytes:
+    """The one way in which a content is written."""
+    return (json.dumps(content, sort_keys=True, indent=1) + "\n").encode()
 
 
 def write_sealed(path: Path, content: Content) -> None:
@@ -21,12 +26,17 @@ def write_sealed(path: Path, content: Content) -> None:
     write_bytes(path, sealed(content))
 
 
-def read_sealed(path: Path) -> Content | None:
-    """The content of a sealed file; None if there is none, or a single byte of it is not as it was written."""
+def read_sealed(path: Path, plain: frozenset[str] = frozenset()) -> Content | None:
+    """The content of a sealed file; None if there is none, or a single byte of it is not as it was written.
+
+    One without a digest, of before there were any, is taken if it has exactly the keys `plain`.
+    """
     try:
         data = path.read_bytes()
         content = json.loads(data)
-        whole = isinstance(content, dict) and sealed(content) == data
+        if not isinstance(content, dict):
+            return None
+        whole = (written(content) if plain and content.keys() == plain else sealed(content)) == data
     except (OSError, ValueError, RecursionError):
         return None
     return content if whole else None

@@ -54,6 +54,11 @@ class Stage(Protocol):
         ...
 
     @property
+    def reads_images(self) -> bool:
+        """Whether its chunks read the dataset's own files, so that every worker has to see them."""
+        ...
+
+    @property
     def upstream(self) -> tuple[str, ...]:
         """Names of the stages whose data this one reads."""
         ...

@@ -6,8 +6,11 @@ The checks run on workers, when a run begins and before each task, so that one t
 import hashlib
 import os
 import platform
+import re
+import sys
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +21,8 @@ from pipeline.build import Build
 from pipeline.errors import PipelineError, SampleError, sentence_of
 from pipeline.files import remove
 
-PACKAGES = ("onmanifold", "dask", "distributed", "torch", "numpy", "pillow", "zarr")
+PACKAGES = ("dask", "distributed", "torch", "numpy", "pillow", "zarr")
+LEASE = re.compile("[0-9a-f]{32}")  # the name of a lease's folder
 SAME = "install the same on all machines, and start the workers anew"
 
 
@@ -28,13 +32,20 @@ class EndedError(PipelineError):
 
 def software() -> dict[str, str]:
     """Versions of what decides the results, and a digest of this program's source when it was first asked for."""
-    found = {"Python": ".".join(platform.python_version_tuple()[:2])}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name).partition("+")[0]  # what follows is how it was built, such as for which GPU
-        except PackageNotFoundError:
-            found[name] = "missing"
-    return {**found, "source": source_digest()}
+    found = {
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+        "file names in": sys.getfilesystemencoding(),
+    }
+    found |= {name: installed(name) for name in PACKAGES}
+    return {**found, "onmanifold": installed("onmanifold"), "source": source_digest()}
+
+
+def installed(name: str) -> str:
+    """Version of a package, without how it was built, such as for which GPU."""
+    try:
+        return version(name).partition("+")[0]
+    except PackageNotFoundError:
+        return "missing"
 
 
 @lru_cache(maxsize=1)
@@ -52,14 +63,13 @@ def difference(theirs: dict[str, str], ours: dict[str, str]) -> str | None:
     different = [
         f"{name} {theirs.get(name, 'missing')} (here {ours[name]})"
         for name in ours
-        if name != "source" and theirs.get(name) != ours[name]
+        if name not in ("onmanifold", "source") and theirs.get(name) != ours[name]
     ]
     if different:
         return f"has {', '.join(different)}: {SAME}"
     if theirs["source"] != ours["source"]:
-        return (
-            f"has another state of onmanifold {ours['onmanifold']}, or has loaded it before it was changed: {SAME}"
-        )
+        which = f"{theirs['onmanifold']} (here {ours['onmanifold']})"
+        return f"has another onmanifold, {which}, or has loaded it before it was changed: {SAME}"
     return None
 
 
@@ -79,15 +89,16 @@ class Lease:
     sample: tuple[str, str] | None
 
     @classmethod
-    def begin(cls, build: Build) -> "Lease":
-        """Make a lease for a run that begins."""
+    def begin(cls, build: Build, images: bool) -> "Lease":
+        """Make a lease for a run that begins, and that needs the dataset's images or not."""
         folder = leases(build) / uuid.uuid4().hex
         folder.mkdir(parents=True)
-        return cls(Build(build.root), folder, first_sample(build))
+        return cls(Build(build.root), folder, first_sample(build) if images else None)
 
     def end(self) -> None:
         """Take it back: workers that are still at it give up at their next step."""
         remove(self.folder)
+        tidy(self.build)
 
     def check(self) -> None:
         """Raise EndedError if it was taken back."""
@@ -106,7 +117,16 @@ def leases(build: Build) -> Path:
 
 def end_leases(build: Build) -> None:
     """Take back what runs that were killed have left; the caller holds the build's lock."""
-    remove(leases(build))
+    for folder in leases(build).glob("*"):
+        if LEASE.fullmatch(folder.name):
+            remove(folder)
+    tidy(build)
+
+
+def tidy(build: Build) -> None:
+    """Delete the folder of leases, if it holds none."""
+    with suppress(OSError):
+        leases(build).rmdir()
 
 
 def first_sample(build: Build) -> tuple[str, str] | None:

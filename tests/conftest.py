@@ -134,13 +134,15 @@ def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_build(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_build(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A build that went the whole way: 48 digits, randmix and mix variants, shards. Tests only read it."""
     build = tmp_path_factory.mktemp("v1.0 é builds") / "digits"
     for arguments in tiny.whole_way(build):
         done = run_pipeline(*arguments, "--workers", "0")
         assert done.code == 0, done.err
-    return build
+    before = tree_digest(build)
+    yield build
+    assert differing(tree_digest(build), before) == [], "a test has written to the build that all share"
 
 
 @pytest.fixture

@@ -147,9 +147,8 @@ def fitting(values: "pa.ChunkedArray") -> "pa.ChunkedArray | Unfit":
             return Unfit(LARGE)
         return wide.cast(pa.int64()) if pc.all(pc.equal(pc.floor(wide), wide)).as_py() else Unfit(FRACTIONS)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        if (pc.max(pc.utf8_length(values)).as_py() or 0) > LONGEST_TEXT:
-            return Unfit(LONG)
-        return values.cast(pa.string())
+        texts = values.cast(pa.string())
+        return Unfit(LONG) if (pc.max(pc.utf8_length(texts)).as_py() or 0) > LONGEST_TEXT else texts
     return Unfit(NESTED if pa.types.is_nested(kind) else OTHER)
 
 

@@ -12,6 +12,7 @@ from pipeline.datasets.celeb_tables import ATTRIBUTES, IDENTITY, Table, attribut
 from pipeline.datasets.files import ImageManifest, ImageReader, with_notes
 from pipeline.datasets.formats import IMAGE_SUFFIXES
 from pipeline.datasets.ids import sample_ids
+from pipeline.datasets.label_notes import label_notes
 from pipeline.datasets.labels import binary_classes
 from pipeline.datasets.walk import Skipped, list_files
 from pipeline.errors import DatasetError
@@ -99,6 +100,8 @@ class FacesReader(ImageReader):
         ).astype({"label": "int64"})
         samples = pd.concat([samples, values.drop(columns="split")], axis=1)
         samples.attrs["label_values"] = self.label_values()
+        if self.manifest.label != IDENTITY:  # whose splits have other persons each
+            notes += label_notes(samples, self.classes)
         return with_notes(samples, table.notes + notes, skipped)
 
     def ids(self, names: "pd.Series[str]") -> "pd.Series[str]":

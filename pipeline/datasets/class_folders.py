@@ -1,10 +1,10 @@
 """A tree of class folders: which images belong to which class of which split, and what may be meant otherwise."""
 
-import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from pipeline.datasets.label_notes import alike_notes, quoted
 from pipeline.datasets.split_names import splits_in
 from pipeline.datasets.walk import Listing, Skipped
 
@@ -41,6 +41,18 @@ class Folders:
         hold_folders = any(self.below[path] and path not in self.images for path in paths)
         alone = len(found) == len(self.below[folder]) and folder not in self.images
         return found if len(set(found.values())) > 1 or alone or hold_folders else {}
+
+    def nested(self, found: Images) -> list[str]:
+        """A note on the first class that holds no pictures itself, but several folders of them, if there is one."""
+        for (tree, name), paths in found.items():
+            place = joined(tree, name)
+            inner = {path[len(place) + 1 :].partition("/")[0] for path in paths}
+            if place not in self.images and len(inner) > 1:
+                return [
+                    f"all images of the class {name!r} lie in folders of its own ({quoted(inner)}), which are no "
+                    f"classes: if they should be, point 'root' or 'splits' at what they lie in"
+                ]
+        return []
 
     def sort_out(self, trees: Trees, declared: tuple[str, ...]) -> tuple[Images, list[Skipped]]:
         """The images by tree and class (of those declared, if any are), and those of no class, with the reason."""
@@ -96,32 +108,12 @@ def class_notes(found: Images, classes: tuple[str, ...], declared: bool) -> list
             f"folders without images, which are no classes: {quoted(empty)}; if they should have a number, list "
             f"all classes in 'classes' of the manifest"
         )
-    variants: dict[str, list[str]] = defaultdict(list)
-    for name in classes:
-        variants[alike(name)].append(name)
-    notes += [
-        f"the classes {quoted(names)} differ only in case or in how Unicode writes them, and are kept apart"
-        for names in variants.values()
-        if len(names) > 1
-    ]
-    return notes
+    return notes + alike_notes(classes)
 
 
 def joined(folder: str, name: str) -> str:
     """A path below the root."""
     return f"{folder}/{name}" if folder else name
-
-
-def alike(name: str) -> str:
-    """The same for names that differ only in case, outer blanks, or in how Unicode writes them."""
-    return unicodedata.normalize("NFKC", name).casefold().strip()
-
-
-def quoted(names: Iterable[str], most: int = 5) -> str:
-    """Names in quotes, the first of many."""
-    names = sorted(names)
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more
 
 
 def splits_line(found: Mapping[str, str], above: str = "") -> str:

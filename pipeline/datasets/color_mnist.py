@@ -87,6 +87,8 @@ class ColorMNIST:
     def _colours(self) -> dict[str, NDArray[np.int64]]:
         """Colour [N, 3] in 0..255 of every digit of each split."""
         train, test = self._read("train")[1], self._read("test")[1]
+        if len(train) + len(test) == 0:
+            raise DatasetError(f"the files of {self.places[0]} hold no digits: download them again")
         labels, is_train = np.concatenate([train, test]), np.arange(len(train) + len(test)) < len(train)
         colours = self.manifest.colours(labels, is_train)
         return {"train": colours[: len(train)], "test": colours[len(train) :]}

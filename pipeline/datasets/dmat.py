@@ -11,12 +11,16 @@ import pandas as pd
 
 from pipeline.datasets.base import LoadedImage, sha256_hex
 from pipeline.datasets.files import FilesManifest, FilesReader, with_notes
+from pipeline.datasets.label_notes import quoted
 from pipeline.datasets.walk import Skipped, list_files
 from pipeline.errors import DatasetError, SampleError
 from pipeline.files import stamp_of
 
 SPLITS = ("train", "test")
 NOT_A_CLASS = "not called as the file of a class: train/0.h5 to train/9.h5, and test/ likewise"
+LOOKED_AT = 8  # images of a file that tell which numbers it holds
+OVERSHOOT = 1.01  # of what a generator renders before it is cut off
+FAR_OUT = 3.0  # beyond what a generator renders: another range than -1 to 1
 FILE = re.compile(r"[0-9]\.h5")
 
 
@@ -51,7 +55,7 @@ class Dmat(FilesReader):
     def scan(self) -> pd.DataFrame:
         """List the images, class by class in the files' order."""
         self.check_present()
-        parts, notes, bare = [], [], []
+        parts, notes, bare = [], self.range_notes(), []
         for split in SPLITS:
             for path in self.files(split):
                 count = len(self.array(path, "images"))
@@ -79,6 +83,32 @@ class Dmat(FilesReader):
                 notes.append(f"the split '{split}' has no file for the classes {', '.join(map(repr, lacking))}")
         return with_notes(samples, notes, self.others())
 
+    def range_notes(self) -> list[str]:
+        """Notes on values that are hardly from −1 to 1. Raises DatasetError if they have another range."""
+        ranges = {}
+        for path in (path for split in SPLITS for path in self.files(split)):
+            if (found := range_of(self.array(path, "images"))) is not None:
+                ranges[path.relative_to(self.root).as_posix()] = found
+        low, high = (
+            min((r[0] for r in ranges.values()), default=-1),
+            max((r[1] for r in ranges.values()), default=1),
+        )
+        if low >= 0 or max(-low, high) > FAR_OUT:
+            worst = max(ranges, key=lambda name: max(map(abs, ranges[name])))
+            raise DatasetError(
+                f"dataset '{self.manifest.name}': the images in {worst} have values from {ranges[worst][0]:g} to "
+                f"{ranges[worst][1]:g}, and not from -1 to 1: scale them (black is -1, white is 1)"
+            )
+        notes = []
+        if max(-low, high) > OVERSHOOT:
+            notes.append(f"the images have values from {low:g} to {high:g}: what is beyond -1 and 1 is cut off")
+        if bright := [name for name, (least, _) in ranges.items() if least >= 0]:
+            notes.append(
+                f"the images in {quoted(bright)} have no values below 0, as if they went from 0 to 1: they are "
+                f"taken as from -1 to 1 like the others"
+            )
+        return notes
+
     def others(self) -> list[Skipped]:
         """What lies in the folder beside the files of the classes."""
         listing = list_files(self.root, frozenset({".h5"}), {}, "not an HDF5 file (.h5)")
@@ -98,6 +128,8 @@ class Dmat(FilesReader):
             raise SampleError(f"the image is {shape}, and the manifest says resolution = {size}")
         if not np.isfinite(image).all():
             raise SampleError("the image has values that are not finite numbers")
+        if np.abs(image).max() > FAR_OUT:
+            raise SampleError(f"the image has values from {image.min():g} to {image.max():g}, not from -1 to 1")
         pixels = np.clip(np.rint((image.transpose(1, 2, 0).astype(np.float32) + 1) * 127.5), 0, 255)
         return LoadedImage(pixels.astype(np.uint8), sha256_hex(image.tobytes() + self.latent_bytes(source)))
 
@@ -143,6 +175,17 @@ class Dmat(FilesReader):
         if found.external or found.is_virtual:
             raise DatasetError(f"{where}: array '{name}' refers to other files, which is not followed")
         return found
+
+
+def range_of(images: Any) -> tuple[float, float] | None:
+    """The lowest and the highest value of some of a file's images; None if it has none that can be read."""
+    rows = sorted({len(images) * i // LOOKED_AT for i in range(LOOKED_AT)}) if len(images) else []
+    try:
+        some = np.array([images[row] for row in rows], np.float64)
+    except (OSError, ValueError):  # a damaged one fails by itself
+        return None
+    some = some[np.isfinite(some)]
+    return (float(some.min()), float(some.max())) if len(some) else None
 
 
 @lru_cache(maxsize=2 * 10)

@@ -11,16 +11,15 @@ from pydantic import Field, field_validator
 from pipeline.datasets.class_folders import (
     Folders,
     Trees,
-    alike,
     class_notes,
     joined,
-    quoted,
     split_notes,
     splits_line,
 )
 from pipeline.datasets.files import ImageManifest, ImageReader, with_notes
 from pipeline.datasets.formats import IMAGE_SUFFIXES
 from pipeline.datasets.ids import sample_ids
+from pipeline.datasets.label_notes import alike, number_notes, quoted
 from pipeline.datasets.split_names import splits_in
 from pipeline.datasets.walk import Listing, Skipped, list_files
 from pipeline.errors import DatasetError
@@ -86,7 +85,9 @@ class Folder(ImageReader):
     @cached_property
     def _scanned(self) -> tuple[pd.DataFrame, tuple[str, ...]]:
         self.check_present()
-        listing, trees, declared = list_files(self.root, IMAGE_SUFFIXES), self.trees(), self.manifest.classes
+        trees, declared = self.trees(), self.manifest.classes
+        named = [joined(tree, name) for tree in trees for name in ("", *declared)]
+        listing = list_files(self.root, IMAGE_SUFFIXES, named=filter(None, (name.strip("/") for name in named)))
         folders = Folders(listing)
         if not declared:
             self.check_readable(listing, trees)
@@ -114,7 +115,10 @@ class Folder(ImageReader):
             }
         )
         notes = split_notes(folders, trees, found, bool(declared)) + class_notes(found, classes, bool(declared))
-        return with_notes(samples, notes, sorted(listing.skipped + loose)), classes
+        notes += [] if declared else folders.nested(found)
+        return with_notes(
+            samples, notes + number_notes(classes) + listing.notes(), sorted(listing.skipped + loose)
+        ), classes
 
     def scan(self) -> pd.DataFrame:
         """List the images by split, class and name."""

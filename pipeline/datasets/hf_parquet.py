@@ -1,6 +1,7 @@
 """Images in Parquet as Hugging Face keeps them: a column of struct<bytes, path> and columns of labels."""
 
 import os
+import re
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from pydantic import Field, field_validator
 from pipeline.datasets.attributes import Attributes, Unfit
 from pipeline.datasets.files import ImageManifest, ImageReader, read_sample, stamp_of, with_notes
 from pipeline.datasets.ids import sample_ids
+from pipeline.datasets.label_notes import label_notes
 from pipeline.datasets.labels import Labels, encode_labels, nearest
 from pipeline.datasets.parquet_file import ParquetFile, cells
 from pipeline.datasets.spelling import quoted
@@ -20,6 +22,12 @@ from pipeline.datasets.walk import Listing, list_files
 from pipeline.errors import DatasetError, ManifestError, SampleError
 
 LABEL, ID = "label", "id"
+ARROW = " (but .arrow of `save_to_disk` or of a cache: write the dataset with `to_parquet`)"
+NO_ROW = "a Parquet file without rows"
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+# What begins a picture, or the name of its kind, written as text
+ENCODED = ("data:", "iVBORw0KGgo", "/9j/", "R0lGOD", "UklGR")
+LONGEST_PATH = 4096
 
 
 class ParquetManifest(ImageManifest):
@@ -54,7 +62,9 @@ class ParquetImages(ImageReader):
 
     def lacking(self) -> list[str]:
         """Parquet files."""
-        return [] if self.listing().taken else ["*.parquet"]
+        listing = self.listing()
+        arrow = any(path.endswith(".arrow") for path, _ in listing.skipped)
+        return [] if listing.taken else [f"*.parquet{ARROW if arrow else ''}"]
 
     @cached_property
     def _scanned(self) -> tuple[pd.DataFrame, Labels]:
@@ -62,12 +72,16 @@ class ParquetImages(ImageReader):
         listing = self.listing()
         splits, notes = splits_of(listing.taken)
         table = Columns(self.manifest)
+        skipped = list(listing.skipped)
         for name, split in zip(listing.taken, splits, strict=True):
-            table.add(ParquetFile.open(self.root / name), name, split)
+            file = ParquetFile.open(self.root / name)
+            table.add(file, name, split)
+            skipped += [] if file.rows else [(name, NO_ROW)]
         if not table.sources:
             raise DatasetError(f"dataset '{self.manifest.name}': no rows in the Parquet files of {self.root}")
         samples, labels = table.samples()
-        return with_notes(samples, notes + table.attributes.note(), listing.skipped), labels
+        notes += label_notes(samples, labels[1]) + listing.notes()
+        return with_notes(samples, notes + table.attributes.note(), skipped), labels
 
     def scan(self) -> pd.DataFrame:
         """List the rows in the order of the files; the split is in a file's name."""
@@ -116,7 +130,15 @@ class ParquetImages(ImageReader):
         return content
 
     def beside(self, path: Path, name: str) -> Path:
-        """An image's file, by its path from the Parquet file or the root. Raises SampleError if it leads out."""
+        """An image's file, by its path from the Parquet file or the root.
+
+        Raises:
+            SampleError: it leads out, or is no path.
+        """
+        if ADDRESS.match(name):
+            raise SampleError("the row has only an address, and nothing is downloaded: put the image into the row")
+        if len(name) > LONGEST_PATH or name.startswith(ENCODED):
+            raise SampleError("the row has text instead of an image's bytes or path: decode it from base64 first")
         places = [Path(os.path.normpath(folder / name)) for folder in (path.parent, self.root)]
         inside = [place for place in places if place.is_relative_to(os.path.normpath(self.root))]
         if not inside or "\0" in name:
@@ -232,7 +254,13 @@ class Columns:
 def holds_images(kind: pa.DataType) -> bool:
     """Whether a column's type is that of one image in a row, or of its path."""
     if pa.types.is_struct(kind):
-        return bool({"bytes", "path"} & {field.name for field in kind})
+        parts = [field for field in kind if field.name in ("bytes", "path")]
+        return bool(parts) and all(holds_bytes(field.type) for field in parts)
+    return holds_bytes(kind)
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a type is that of bytes or texts."""
     tests = ("is_binary", "is_large_binary", "is_binary_view", "is_fixed_size_binary", "is_null")
     return is_text(kind) or any(getattr(pa.types, test)(kind) for test in tests)
 

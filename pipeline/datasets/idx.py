@@ -11,7 +11,6 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.datasets.files import first_there
 from pipeline.errors import DatasetError
 
 UNSIGNED_BYTES = 0x08
@@ -22,9 +21,11 @@ MOST_BYTES = 2**31  # three times the largest relative of MNIST (EMNIST, 814,255
 
 
 def idx_path(root: Path, part: str, kind: str, rank: int) -> Path | None:
-    """Path of e.g. train-images-idx3-ubyte, under any of the names it goes by."""
+    """Path of e.g. train-images-idx3-ubyte, under any of its names; Kaggle's is in a folder of its name."""
     names = (f"{part}-{kind}-idx{rank}-ubyte", f"{part}-{kind}.idx{rank}-ubyte")
-    return first_there(root, tuple(f"{d}{name}{end}" for d in FOLDERS for name in names for end in ("", ".gz")))
+    places = (root / f"{d}{name}{end}" for d in FOLDERS for name in names for end in ("", ".gz"))
+    found = next((place for place in places if place.exists()), None)
+    return found / found.name if found is not None and (found / found.name).is_file() else found
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

@@ -56,6 +56,8 @@ def encode_labels(
 
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.dtype.categories.dtype)
+    if pd.api.types.is_string_dtype(values):
+        values = values.where(values.str.strip() != "")  # an empty text is no name
     if values.isna().any():
         raise DatasetError(
             f"{label} is missing in {int(values.isna().sum())} samples{at(values.isna())}; choose another with "

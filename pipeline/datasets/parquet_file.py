@@ -68,6 +68,11 @@ class ParquetFile:
         names = self.class_names(column)
         if not names or isinstance(fit, Unfit) or not pa.types.is_integer(fit.type):
             return fit
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DatasetError(
+                f"{self.path} declares two classes of '{column}' that are both called {twice!r}: rename one of them"
+            )
         unlabelled = pc.equal(fit, -1)
         high = pc.max(fit).as_py()
         if high >= len(names) or pc.min(fit).as_py() < -1:

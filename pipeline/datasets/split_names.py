@@ -14,10 +14,12 @@ WORDS = {
 FILLER = (
     r"(?:(?:sub)?sets?|data(?:sets?)?|images?|imgs?|pictures?|photos?|pics|samples?|files?|splits?|folders?|parts?|"
     r"shards?|batch(?:es)?|chunks?|full|all|final|original|resized|cropped|processed|clean(?:ed)?|raw|labell?ed|"
-    r"jpe?g|png|snappy|zstd|gzip|of|v)?\d*|\d+x\d+|\d+px|\d+k|[0-9a-f]{7,}"
+    r"jpe?g|png|snappy|zstd|gzip|copy|of|v)?\d*|\d+x\d+|\d+px|\d+k|[0-9a-f]{7,}"
 )
-FILLED = re.compile(FILLER)
+FILLED = re.compile(rf"{FILLER}|[a-z]\d*")
 WORD = re.compile(rf"({'|'.join(sorted(WORDS, key=len, reverse=True))})({FILLER})")
+HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # in `testA`, `MNISTTest`
+BETWEEN = re.compile(r"[-_ .,;=+~()\[\]{}]+")  # words: `split=test`, `test (1)`
 PARTED = re.compile(r"\b(hold|held|train)[-_ .](out|val)(?![a-z])")
 
 
@@ -33,7 +35,8 @@ class Said:
 
 def said(name: str) -> Said | None:
     """What the name of a folder, or of a file without its suffix, says of a split; None if nothing, or two."""
-    tokens = [token for token in re.split(r"[-_ .]+", PARTED.sub(r"\1\2", name.lower())) if token]
+    words = PARTED.sub(r"\1\2", HUMP.sub("_", name).lower())
+    tokens = [token for token in BETWEEN.split(words) if token]
     plain = [FILLED.fullmatch(token) is not None for token in tokens]
     found = []
     for i, token in enumerate(tokens):

@@ -11,6 +11,7 @@ from pipeline.datasets.attributes import MOST_ATTRIBUTES, TOO_MANY, Attributes, 
 from pipeline.datasets.files import ImageManifest, ImageReader, with_notes
 from pipeline.datasets.formats import ARCHIVES
 from pipeline.datasets.ids import sample_ids
+from pipeline.datasets.label_notes import folder_notes, label_notes
 from pipeline.datasets.labels import Labels, encode_labels, nearest
 from pipeline.datasets.spelling import quoted, unquoted
 from pipeline.datasets.split_names import splits_of
@@ -20,6 +21,7 @@ from pipeline.errors import DatasetError, ManifestError, SampleError
 from pipeline.pictures.opening import check_bytes
 
 LABEL = "cls"
+NO_SAMPLE = "a tar without pictures"
 PACKED = "compressed, and not looked into: unpack it"
 REASONS = dict.fromkeys(ARCHIVES - {".tar", ".npy", ".mat", ".pkl", ".h5", ".hdf5", ".mdb", ".parquet"}, PACKED)
 
@@ -67,15 +69,18 @@ class WebDataset(ImageReader):
         splits, notes = splits_of(listing.taken)
         skipped, attributes, labels = list(listing.skipped), Attributes(), Attributes()
         ids: list[str] = []
+        members: list[str] = []
         sources: list[str] = []
         split_column: list[str] = []
         for name, split in zip(listing.taken, splits, strict=True):
             index = index_tar(self.root / name, self.manifest.label)
             notes += index.notes
             skipped += [(f"{name}/{member}", reason) for member, reason in index.skipped]
+            skipped += [] if index.samples else [(name, NO_SAMPLE)]
             said = [facts for _, _, facts in index.samples]
             attributes.add(len(said), json_columns(said, self.manifest.label))
             labels.add(len(said), {LABEL: column_of([facts.cls for facts in said])})
+            members += [key for key, _, _ in index.samples]
             ids += [f"{split}-{key}" for key, _, _ in index.samples]
             sources += [f"{quoted(name)}#{key}@{start}+{size}" for key, (start, size), _ in index.samples]
             split_column += [split] * len(said)
@@ -96,6 +101,7 @@ class WebDataset(ImageReader):
             "source": source,
         }
         samples = pd.concat([pd.DataFrame(columns), attributes.frame()], axis=1)
+        notes += folder_notes(members, split_column) + label_notes(samples, classes) + listing.notes()
         return with_notes(samples, notes + attributes.note(), skipped), (codes, classes)
 
     def label_column(self, attributes: Attributes, labels: Attributes, skipped: list[Skipped]) -> pd.Series:

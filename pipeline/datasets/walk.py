@@ -1,8 +1,9 @@
 """One walk through a folder: the files that are taken, and why everything else is not."""
 
 import os
+import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +26,13 @@ ARCHIVE = "an archive, which is not looked into"
 # What Windows, macOS, Synology, QNAP and mkfs leave behind, in lower case
 _SYSTEM_NAMES = """
     thumbs.db ehthumbs.db ehthumbs_vista.db desktop.ini picasa.ini autorun.inf __macosx @eadir #recycle #snapshot
-    @recycle @recently-snapshot $recycle.bin recycler lost+found __pycache__
+    @recycle @recently-snapshot $recycle.bin recycler lost+found __pycache__ ~snapshot @tmp lost.dir
+    paxheader paxheaders pax_global_header
 """
 SYSTEM_NAMES = frozenset(
     (*_SYSTEM_NAMES.split(), "icon\r", "system volume information", "network trash folder", "temporary items")
 )
+NUMBERED_SYSTEM_NAMES = re.compile(r"paxheaders?\.\d+")  # what a tar's long names are kept in
 IMAGE_REASONS: Mapping[str, str] = {
     **{suffix: f"a kind of picture that is not read ({suffix})" for suffix in OTHER_PICTURES},
     **dict.fromkeys(ARCHIVES, ARCHIVE),
@@ -45,6 +48,16 @@ class Listing:
     skipped: list[Skipped] = field(default_factory=list)  # all other files, and folders that were not entered
     folders: list[str] = field(default_factory=list)  # those that were entered, but for hidden ones
     unreadable: list[str] = field(default_factory=list)  # those that could not be, "" for the root
+    again: list[str] = field(default_factory=list)  # links among the files taken, whose file is taken besides
+
+    def notes(self) -> list[str]:
+        """A sentence on files that are taken under several names, if any are."""
+        if not self.again:
+            return []
+        return [
+            f"{len(self.again):,} of the files are links to files that are taken under another name as well, so "
+            f"that what is in them counts several times: {readable(self.again[0])} is the first"
+        ]
 
 
 def list_files(
@@ -52,6 +65,7 @@ def list_files(
     suffixes: frozenset[str],
     reasons: Mapping[str, str] = IMAGE_REASONS,
     otherwise: str = OTHER_SUFFIX,
+    named: Iterable[str] = (),
 ) -> Listing:
     """Walk through a folder, the target of each link to a folder once.
 
@@ -62,11 +76,14 @@ def list_files(
         suffixes: of the files to take, in lower case and with their dot.
         reasons: why files of other suffixes are not taken, by suffix.
         otherwise: why the rest of them are not.
+        named: folders below the root that keep their names if they are links to folders that lie there as well.
     """
     walk = _Walk(os.path.realpath(root), suffixes, reasons, otherwise)
+    walk.follow_named(str(root), named)
     walk.enter("", str(root), walk.root, "")
     walk.follow_links()
     found = walk.found
+    found.again = walk.taken_again()
     for paths in (found.taken, found.folders, found.unreadable):
         paths.sort()
     found.skipped.sort()
@@ -116,7 +133,9 @@ class _Walk:
         self.suffixes, self.reasons, self.otherwise = suffixes, reasons, otherwise
         self.found = Listing()
         self.entered: set[str] = set()  # real paths
+        self.asked: set[str] = set()  # links that are entered since they are asked for
         self.links: list[tuple[str, str]] = []  # path relative to the root and path of links to folders
+        self.linked: list[tuple[str, str]] = []  # the same of links to files that are taken
 
     def enter(self, prefix: str, path: str, real: str, reason: str) -> None:
         """List a folder and what is below it. With a `reason`, nothing in it is taken."""
@@ -178,10 +197,22 @@ class _Walk:
             self.links.append((name, entry.path))
         elif kind == stat.S_IFREG or suffix_of(name) in self.suffixes:
             self.take_file(name, "")
+            if kind and suffix_of(name) in self.suffixes:
+                self.linked.append((name, entry.path))
         else:
             self.skip(name, DANGLING)
             if not suffix_of(name):
                 self.found.unreadable.append(name)
+
+    def follow_named(self, root: str, named: Iterable[str]) -> None:
+        """Enter the targets of links that are asked for by name, before what they lead to is met."""
+        for name in sorted(named, key=lambda name: -name.count("/")):
+            path = os.path.join(root, name)  # noqa: PTH118
+            if os.path.islink(path) and os.path.isdir(path) and not leads_up(path, self.root):  # noqa: PTH112, PTH114
+                real = os.path.realpath(path)
+                if real not in self.entered:
+                    self.asked.add(name)
+                    self.enter(name + "/", path, real, "")
 
     def follow_links(self) -> None:
         """Enter the targets of links to folders, once each, after all that lies in the folder itself."""
@@ -189,17 +220,37 @@ class _Walk:
             batch, self.links = sorted(self.links), []
             for name, path in batch:
                 real = os.path.realpath(path)
-                lies_in = os.path.realpath(os.path.dirname(path))  # noqa: PTH120
-                if any(Path(folder).is_relative_to(real) for folder in (lies_in, self.root)):
+                if leads_up(path, self.root):
                     self.skip(name, ABOVE)
-                elif real in self.entered:
-                    self.skip(name, READ_ELSEWHERE)
-                else:
+                elif real not in self.entered:
                     self.enter(name + "/", path, real, "")
+                elif name not in self.asked:
+                    self.skip(name, READ_ELSEWHERE)
+
+    def taken_again(self) -> list[str]:
+        """The links to files that are taken under their own names, or by an earlier link."""
+        reals = {name: os.path.realpath(path) for name, path in sorted(self.linked)}
+        plain = (
+            {f"{self.root.rstrip('/')}/{name}" for name in self.found.taken if name not in reals}
+            if reals
+            else set()
+        )
+        again, seen = [], plain
+        for name, real in reals.items():
+            if real in seen:
+                again.append(name)
+            seen.add(real)
+        return again
 
     def skip(self, name: str, reason: str) -> None:
         """Note what is not taken."""
         self.found.skipped.append((readable(name), reason))
+
+
+def leads_up(path: str, root: str) -> bool:
+    """Whether a link leads to a folder that it, or the root, lies in."""
+    real, lies_in = os.path.realpath(path), os.path.realpath(os.path.dirname(path))  # noqa: PTH120
+    return any(Path(folder).is_relative_to(real) for folder in (lies_in, root))
 
 
 def reason_of_name(name: str) -> str:
@@ -221,7 +272,7 @@ def suffix_of(name: str) -> str:
 
 def is_system(name: str) -> bool:
     """Whether an operating system or a program leaves files or folders of this name."""
-    return name.lower() in SYSTEM_NAMES
+    return name.lower() in SYSTEM_NAMES or NUMBERED_SYSTEM_NAMES.fullmatch(name.lower()) is not None
 
 
 def readable(path: str) -> str:

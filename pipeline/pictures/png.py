@@ -38,6 +38,8 @@ def plain_png(data: bytes) -> bytes:
         end = at + 12 + length
         key = next((key for key in ORIENTED if data.startswith(key, at + 8)), name) if name in TEXTS else name
         keep = name in PIXELS or name == b"IEND" or (key in (b"eXIf", *ORIENTED) and key not in oriented)
+        if name in PIXELS and end > len(data):
+            raise SampleError(f"the image is damaged: it is cut in its {name.decode()}")
         if keep and end <= len(data) and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
             if name in PIXELS:
                 raise SampleError(f"the image is damaged: checksum of its {name.decode()} is wrong")

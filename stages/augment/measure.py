@@ -147,7 +147,7 @@ def unrelated_path(generator: str, perceptual: str, device: str, build: Build) -
 def mend_unrelated(generator: str, perceptual: str, device: str, build: Build) -> None:
     """Measure it anew where the build has had it, and it is damaged or lost."""
     path = unrelated_path(generator, perceptual, device, build)
-    if build.ledger_path(f"cache/{path.name}").is_dir():
+    if path.exists() or build.ledger_path(f"cache/{path.name}").is_dir():
         unrelated_distance(generator, perceptual, device, build)
 
 

@@ -65,6 +65,11 @@ class Augment:
         """The stage's name holds the variant set's."""
         return f"augment/{self.variants_name}"
 
+    @property
+    def reads_images(self) -> bool:
+        """Some modes start from the samples' own pixels."""
+        return MODES[self.config.mode].originals
+
     def settings(self, build: Build) -> dict[str, Any]:
         """What the mode reads of the configuration, and the digests of all networks and directions."""
         entry, loaded = MODES[self.config.mode], open_generator(self.generator)

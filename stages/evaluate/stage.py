@@ -55,6 +55,7 @@ class Evaluate:
     batch_size: int | None = None
 
     version: ClassVar[int] = 1
+    reads_images: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

@@ -1,5 +1,6 @@
 """Images of one task in, their w+ and how good those are out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -67,6 +68,25 @@ class Fitter:
             starts = self.starts(pixels)
         return self.searched(build, self.config, pixels, ids, starts)
 
+    def given(self, build: Build, sources: list[str]) -> Tensor:
+        """The latents that the dataset brings, w+ [N, num_ws, w_dim].
+
+        Raises:
+            DatasetError: it brings none, or none of this generator.
+            SampleError: one cannot be read.
+        """
+        network = open_generator(self.generator, self.device.type).network
+        wanted = (network.num_ws, network.w_dim)
+        found = [given_w(build, source) for source in sources]
+        for source, w in zip(sources, found, strict=True):
+            if w.shape != wanted or not np.isfinite(w).all():
+                raise DatasetError(
+                    f"dataset '{build.manifest.name}': the latents of {source} have the shape {w.shape}, or are no "
+                    f"numbers, and generator '{self.generator}' has {wanted}: name another one with --generator, "
+                    f"or use --method lpips"
+                )
+        return torch.from_numpy(np.stack(found))
+
     def fit_again(self, build: Build, pixels: Pixels, ids: list[str]) -> Columns:
         """Invert images that went badly once more: from the mean, and with patience."""
         patient = replace(self.config, steps=RETRY_STEPS * self.config.steps, tolerance=0.0)
@@ -81,17 +101,6 @@ class Fitter:
             solution = self.solve(build, config, latents, pixels, ids, starts)
         with part(1 - SMALL, 1):
             return self.measured(pixels, latents, solution)
-
-    def given(self, build: Build, sources: list[str]) -> Tensor:
-        """The latents that the dataset brings. Raises DatasetError if they are another generator's."""
-        w, network = given_w(build, sources), open_generator(self.generator).network
-        if w.shape[1:] != (network.num_ws, network.w_dim):
-            raise DatasetError(
-                f"dataset '{build.manifest.name}' brings latents of {' x '.join(map(str, w.shape[1:]))} numbers, "
-                f"and generator '{self.generator}' takes {network.num_ws} x {network.w_dim}: choose the generator "
-                f"that they are of, or another --method"
-            )
-        return w
 
     def starts(self, pixels: Pixels) -> Tensor:
         """Where the samples begin: the encoder's w+, or the mean w (Algorithm 1, line 1)."""
@@ -174,17 +183,17 @@ class Fitter:
         return {**columns, "steps": solution.steps.float().numpy(), "original": pixels}
 
 
-def given_w(build: Build, sources: list[str]) -> Tensor:
-    """The latents that the dataset brings, w+ [N, num_ws, w_dim].
+def given_w(build: Build, source: str) -> NDArray[np.float32]:
+    """The latent that the dataset brings for a sample, w+ [num_ws, w_dim].
 
     Raises:
         DatasetError: it brings none.
-        SampleError: one cannot be read.
+        SampleError: it cannot be read.
     """
-    latent = getattr(build.reader, "latent", None)
+    latent: Callable[[str], NDArray[np.float32]] | None = getattr(build.reader, "latent", None)
     if latent is None:
         raise DatasetError(f"dataset '{build.manifest.name}' brings no latents: use another --method")
-    return torch.from_numpy(np.stack([latent(source) for source in sources]))
+    return latent(source)
 
 
 def is_poor(distances: NDArray[np.float32], deviations: float) -> NDArray[np.bool_]:

@@ -45,6 +45,7 @@ class Probing:
 
     name: ClassVar[str] = "invert/preconditioner"
     version: ClassVar[int] = REVISION
+    reads_images: ClassVar[bool] = False
     upstream: ClassVar[tuple[str, ...]] = ()
 
     def settings(self, build: Build) -> dict[str, Any]:

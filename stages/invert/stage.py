@@ -47,6 +47,7 @@ class Invert:
 
     name: ClassVar[str] = "invert"
     version: ClassVar[int] = 3
+    reads_images: ClassVar[bool] = True
     upstream: ClassVar[tuple[str, ...]] = ()
 
     def settings(self, build: Build) -> dict[str, Any]:
@@ -341,7 +342,7 @@ def load_images(
         try:
             loaded = build.reader.load(source)
             if given:
-                given_w(build, [source])
+                given_w(build, source)
         except SampleError as error:
             failures[i] = error
             digests.append("")

@@ -61,6 +61,10 @@ def plan_shards(
     """
     items = collect_items(build, config, variants, limit, missing)
     if len(items.rows) == 0:
+        if (build.samples("status")["status"] == "failed").all():
+            raise PipelineError(
+                f"all samples of {build.root} failed: `pipeline status --build {build.root}` says why"
+            )
         raise PipelineError(f"there is nothing to put into shards in {build.root}: run `pipeline invert` first")
     labels, classes = build.labels(config.label)
     cuts: dict[Layout, Iterator[tuple[str, int, int, NDArray[np.int64]]]] = {

@@ -55,7 +55,6 @@ class Renderer:
         self.naming = Naming(self.ids.tolist(), self.variants)
         self.originals = Originals(self.build)
         self.labels, self.classes = self.build.labels(self.config.label)
-        self.one_hot = np.eye(len(self.classes), dtype=np.float32)
 
     def samples(self, plan: ShardPlan) -> Iterator[ShardSample]:
         """The samples of a shard. A GPU renders a batch while the one before it is packed."""
@@ -130,6 +129,14 @@ class Renderer:
             found[row] = pixels
         return found
 
+    def soft_label(self, facts: Facts, place: int, label: int) -> NDArray[np.float32]:
+        """Probability of each class: what was stored, or the label's alone."""
+        if place in facts.soft_label:
+            return facts.soft_label[place]
+        certain = np.zeros(len(self.classes), np.float32)
+        certain[label] = 1
+        return certain
+
     def sample(self, facts: Facts, place: int, pixels: Pixels, own: dict[int, Pixels]) -> ShardSample:
         """One image with everything that is known of it."""
         source, partner, variant = (int(column[place]) for column in (facts.source, facts.partner, facts.variant))
@@ -146,6 +153,6 @@ class Renderer:
             partner=str(self.ids[partner]) if partner >= 0 else "",
             variant=variant,
             original_pixels=own[source] if self.config.originals else None,
-            soft_label=facts.soft_label.get(place, self.one_hot[label]) if self.soft_labels else None,
+            soft_label=self.soft_label(facts, place, label) if self.soft_labels else None,
             lam=float(facts.lam[place]),
         )

@@ -54,6 +54,11 @@ class Shard:
         return f"shard/{self.shards_name}"
 
     @property
+    def reads_images(self) -> bool:
+        """Where the samples' own pixels are packed."""
+        return self.config.originals or self.config.base == "original"
+
+    @property
     def upstream(self) -> tuple[str, ...]:
         """The samples, with the attribute that is the label, inversion and the variant sets."""
         samples = f"{SAMPLES}/{self.config.label}" if self.config.label else SAMPLES

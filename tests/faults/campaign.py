@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import re
+import shutil
 import tempfile
 import traceback
 from functools import _lru_cache_wrapper
@@ -40,11 +41,17 @@ CONSUMERS = (
 )
 
 
+SHOWN = r"build\.toml|samples\.parquet|latents\.zarr/.*|variants/.*|\.ledger/(invert|augment|build|samples).*"
+
+
 class Campaign:
     """A whole build, a copy to damage, and what must hold after each damage."""
 
     def __init__(self, tiny: Tiny, dataset: Path, folder: Path):
-        """Make the build; `folder` is empty."""
+        """Make the build, of a copy of the dataset; `folder` is empty."""
+        shutil.copytree(dataset.parent, folder / "data")
+        dataset = folder / "data" / dataset.name
+        (dataset.parent / "images" / "train" / "notes.txt").write_text("no picture")
         self.every = commands(tiny, dataset, folder / "b")
         make_whole_build(tiny, dataset, folder / "b")
         (folder / "b").rename(folder / "pristine")
@@ -56,16 +63,21 @@ class Campaign:
         """Damages over every kind of file."""
         return damages([(name, (self.build / name).stat().st_size) for name in self.twin.files()], count, seed)
 
-    def try_one(self, damage: Damage) -> None:
+    def try_one(self, damage: Damage, *, named_only: bool = False) -> None:
         """Damage the copy, and assert that it is named, not consumed in silence, and mended to the same bytes."""
         before = (self.build / damage.file).read_bytes()
         damage.do(self.build)
         if (self.build / damage.file).is_file() and (self.build / damage.file).read_bytes() == before:
             return  # the last byte was cut off an empty file
         try:
-            self.check_named()
+            assert run_pipeline("status", "--build", self.build).code in (0, 2)
+            if named_only:
+                found = self.verify()
+                assert found.code == 1, found
+                assert found.json["problems"], found
+                return
             self.check_consumers(damage)
-            self.check_mended(damage)
+            self.check_named_and_mended(damage)
         finally:
             self.twin.put_right()
             forget_what_was_read()
@@ -74,13 +86,6 @@ class Campaign:
         """Run `verify`."""
         forget_what_was_read()
         return run_pipeline("verify", "--build", self.build, "--json", *extra)
-
-    def check_named(self) -> None:
-        """`verify` names it; `status` says what it can in one sentence."""
-        found = self.verify()
-        assert found.code == 1, found
-        assert found.json["problems"], found
-        assert run_pipeline("status", "--build", self.build).code in (0, 2)
 
     def check_consumers(self, damage: Damage) -> None:
         """What reads the file refuses it, or gives what it gives without the damage."""
@@ -96,11 +101,12 @@ class Campaign:
             else:
                 assert done.code == 2, done
             self.damage_again(damage)
-        report = run_pipeline(*self.every["report"])
-        assert report.code in (0, 2)
-        if report.code == 0:
-            assert self.twin.same("report/index.html"), "the report differs"
-        self.damage_again(damage)
+        if re.fullmatch(SHOWN, damage.file):
+            report = run_pipeline(*self.every["report"])
+            assert report.code in (0, 2)
+            undone = damage.file.startswith(".ledger/")  # the rows of a chunk without a record are not shown
+            assert report.code == 2 or undone or self.twin.same("report/index.html"), "the report differs"
+            self.damage_again(damage)
 
     def damage_again(self, damage: Damage) -> None:
         """Undo what a command has done since the damage."""
@@ -151,10 +157,11 @@ class Campaign:
                 return
         assert digests[0] == digests[1]
 
-    def check_mended(self, damage: Damage) -> None:
-        """`--repair` and the commands it names give the same bytes again."""
+    def check_named_and_mended(self, damage: Damage) -> None:
+        """`verify` names it; what `--repair` does, and the commands it names, give the same bytes again."""
         repaired = self.verify("--repair")
-        assert repaired.code == 1
+        assert repaired.code == 1, repaired
+        assert repaired.json["problems"], repaired
         again = {name for sentence in repaired.json["repaired"] for name in self.named(sentence)}
         for name, arguments in self.every.items():
             if name in again:
@@ -212,6 +219,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--named-only", action="store_true", help="only whether `verify` names each")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ONMANIFOLD_WEIGHTS"] = str(Path(folder) / "weights")
@@ -222,7 +230,7 @@ def main() -> None:
             if number < chosen.first:
                 continue
             try:
-                campaign.try_one(damage)
+                campaign.try_one(damage, named_only=chosen.named_only)
             except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 (reported, and counted)
                 failed += 1
                 where = "".join(traceback.format_tb(error.__traceback__)[-2:])

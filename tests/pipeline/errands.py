@@ -2,7 +2,13 @@
 
 import os
 import time
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pipeline.build import Build
+from pipeline.files import remove
+from pipeline.outputs import file_output
+from pipeline.stage import Chunk, ChunkResult
 
 
 class UnsendableError(Exception):
@@ -36,7 +42,31 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def sleep_beside(path: Path, seconds: float) -> None:
-    """Say that it has begun, then sleep."""
-    path.touch()
-    time.sleep(seconds)
+@dataclass(frozen=True)
+class Shade:
+    """A stage of one row, whose data depends on a variable of whoever does it."""
+
+    name: ClassVar[str] = "shade"
+    version: ClassVar[int] = 1
+    reads_images: ClassVar[bool] = False
+    upstream: ClassVar[tuple[str, ...]] = ()
+
+    def settings(self, build: Build) -> dict[str, Any]:
+        return {"shade": os.environ.get("SHADE", "light")}
+
+    def plan(self, build: Build) -> list[Chunk]:
+        return [Chunk(0, 0, 1)]
+
+    def inputs(self, build: Build, chunk: Chunk) -> str:
+        return ""
+
+    def run(self, build: Build, chunk: Chunk) -> ChunkResult:
+        path = build.root / "shade.txt"
+        path.write_text(os.environ.get("SHADE", "light"))
+        return ChunkResult([file_output(build.root, path, 1)])
+
+    def finish(self, build: Build, records: list[dict[str, Any]]) -> dict[str, Any]:
+        return {}
+
+    def reset(self, build: Build) -> None:
+        remove(build.root / "shade.txt")

@@ -96,3 +96,12 @@ def test_folders_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.Mo
     folder = {"relative": tmp_path / "relative", "~/there": tmp_path / "home" / "there"}.get(value)
     assert weights_folder() == (folder or usual / "weights")
     assert data_places("celeba") == [(folder or usual / "datasets") / "celeba", tmp_path / "datasets" / "celeba"]
+
+
+def test_a_manifest_as_windows_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b'\xef\xbb\xbfname = "mine"\r\nformat = "folder"\r\nresolution = 32\r\nroot = "d"\r\n')
+    assert load_dataset(str(path))[0].name == "mine"
+    path.write_text('name = "mine"\nroot = "C:\\Users\\me"\n')
+    with pytest.raises(ManifestError, match=r"not valid TOML.*line 2.*write paths with /, or in single quotes"):
+        load_dataset(str(path))

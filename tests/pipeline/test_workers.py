@@ -13,10 +13,11 @@ from pipeline.cluster import scheduler_cluster
 from pipeline.errors import PipelineError
 from pipeline.execute import Execution, on_a_worker, workers_at_work
 from pipeline.listing import create_build
+from pipeline.run import run_stage
 from pipeline.workers import EndedError, Lease, leases, software, take_up
 from tests.conftest import Tiny, write_manifest
 from tests.pipeline.dask_processes import ROOT, WITHOUT, Running, scheduler_of, worker_of
-from tests.pipeline.errands import add
+from tests.pipeline.errands import Shade, add
 
 WAIT = "ONMANIFOLD_WAIT"
 
@@ -66,14 +67,14 @@ def test_workers_lack_onmanifold() -> None:
 
 
 def claim(folder: Path, package: str, version: str) -> Path:
-    """A folder for the path in which a package claims to have some version."""
-    info = folder / "path" / f"{package}-{version}.dist-info"
+    """Have a package claim to have some version, in a folder for the path."""
+    info = folder / f"{package}-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
     return info.parent
 
 
-@pytest.mark.parametrize("package", ["onmanifold", "torch", "distributed"])
+@pytest.mark.parametrize("package", ["torch", "distributed"])
 def test_workers_have_another_version(tmp_path: Path, package: str) -> None:
     path = claim(tmp_path, package, "0.0.7+cu126")
     ours = software()[package]
@@ -102,8 +103,9 @@ def test_workers_have_another_state_of_the_source(tmp_path: Path) -> None:
         assert on_a_worker(Execution(scheduler=scheduler.address), add, 1, 2) == 3  # a copy will do
     with (tmp_path / "pipeline" / "seeds.py").open("a") as file:
         file.write("# changed\n")
+    claim(tmp_path, "onmanifold", "0.0.7")
     with scheduler_of(first_on_path=tmp_path) as scheduler:
-        assert "it has another state of onmanifold" in refusal(scheduler)
+        assert f"it has another onmanifold, 0.0.7 (here {software()['onmanifold']})" in refusal(scheduler)
 
 
 def test_another_python() -> None:
@@ -136,7 +138,7 @@ def test_workers_do_not_see_the_build(tmp_path: Path, own_view: Build) -> None:
         (tmp_path / "worker" / "b").mkdir()
         assert f"{own_view.root} is another folder for it: mount the folder" in refusal(scheduler, own_view)
         assert on_a_worker(Execution(scheduler=scheduler.address), add, 1, 2) == 3  # this needs no build
-    assert list(leases(own_view).iterdir()) == []
+    assert not leases(own_view).exists()
 
 
 def test_workers_may_not_write(tmp_path: Path, finished_build: Path, copy_of: Callable[[Path], Path]) -> None:
@@ -170,7 +172,7 @@ def inverted(tmp_path: Path, tiny: Tiny) -> Build:
 
 
 def test_workers_do_not_see_the_images(tmp_path: Path, inverted: Build) -> None:
-    lease = Lease.begin(inverted)
+    lease = Lease.begin(inverted, images=True)
     assert take_up(lease) == take_up(lease)
     Image.new("RGB", (32, 32), "green").save(tmp_path / "images" / "train" / "blue" / "blue.png")
     take_up.cache_clear()
@@ -182,4 +184,17 @@ def test_workers_do_not_see_the_images(tmp_path: Path, inverted: Build) -> None:
     lease.end()
     with pytest.raises(EndedError):
         lease.check()
-    assert Lease.begin(inverted).sample is None  # where the driver cannot read them, nobody has to
+    assert Lease.begin(inverted, images=True).sample is None  # where the driver cannot read them, nobody has to
+
+
+def test_other_weights_on_workers(inverted: Build) -> None:
+    with (
+        scheduler_of(before="import os; os.environ['SHADE'] = 'dark'") as scheduler,
+        inverted.lock(),
+        pytest.raises(PipelineError, match="shade would be done with other weights there than on the driver's"),
+    ):
+        run_stage(Shade(), inverted, Execution(scheduler=scheduler.address))
+    assert not (inverted.root / "shade.txt").exists()
+    with scheduler_of() as scheduler, inverted.lock():
+        assert run_stage(Shade(), inverted, Execution(scheduler=scheduler.address))["done"] == 1
+    assert (inverted.root / "shade.txt").read_text() == "light"

@@ -1,6 +1,7 @@
 """Training a generator: the pieces, and that a stopped run goes on as if it had not been."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,7 +200,7 @@ def test_a_training_begins_from_a_checkpoint(few_digits: Path, trained: Path, tm
     done = train(few_digits, tmp_path / "b", 32, *extra)
     assert done.code == 0, done.err
     command = open_generator(done.json["generator"]).manifest.command
-    assert f"--init {checkpoint} " in command
+    assert f"--init {shlex.quote(str(checkpoint))} " in command
     assert command.endswith(" --mirror --snapshot 32 --judge-epochs 1")
 
 

@@ -1,5 +1,6 @@
 """`verify` names whatever is not as it was written, leaves others' files alone, and marks what is to mend."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from pipeline.build import open_build
 from pipeline.ledger import data_digests, details_of, read_record, record_path
+from pipeline.sealed import written
 from tests.conftest import Finished, Tiny, differing, run_pipeline, tree_digest
 
 
@@ -260,3 +262,33 @@ def test_sources_are_compared_when_asked_for(few_digits: Path, tiny: Tiny, tmp_p
     first, second = problems(tmp_path / "b", "--sources")
     assert first.startswith(f"source of {samples['id'][1]} ({samples['source'][1]}): the source has changed since")
     assert second.startswith(f"source of {samples['id'][2]} ({samples['source'][2]}): ")
+
+
+# --- builds of before there were digests --------------------------------------------------------------------------
+
+
+def test_a_build_of_before_keeps_what_is_computed(build: Path, tiny: Tiny) -> None:
+    for path in (build / ".ledger").rglob("*.json"):
+        if path.stem.isdecimal():
+            path.write_bytes(written({k: v for k, v in json.loads(path.read_bytes()).items() if k != "sha256"}))
+        elif path.is_file():
+            path.unlink()
+    shutil.rmtree(build / ".ledger" / "cache")
+    for name in ("build.toml", "samples.parquet"):
+        (build / ".ledger" / name).unlink()
+    for path in (build / "latents.zarr", *(build / "variants").glob("*.zarr")):
+        root = json.loads((path / "zarr.json").read_bytes())
+        del root["attributes"]["onmanifold_complete"]["sha256"]
+        (path / "zarr.json").write_text(json.dumps(root, indent=1))
+    assert run_pipeline("status", "--build", build).code == 0
+    assert [problem.split(",")[0] for problem in problems(build)][:2] == [
+        f"{name} has no readable digest in .ledger/{name}.json" for name in ("build.toml", "samples.parquet")
+    ]
+    for arguments in (tiny.invert(build), *([*words, "--workers", "0"] for words in tiny.whole_way(build)[1:])):
+        again = run_pipeline(*arguments, "--json")
+        assert (again.code, again.json["computed"]) == (0, 0)
+    verify(build, "--repair")
+    assert problems(build) == []
+    assert run_pipeline(*tiny.invert(build, "--json")).json["computed"] == 0
+    flip(build / ".ledger" / "invert" / "000001.json")
+    assert problems(build)[0] == "invert: chunk 1 has no readable record: run its command again"

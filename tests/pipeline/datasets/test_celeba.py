@@ -320,3 +320,11 @@ def test_celeba_hqs_files_are_rows_or_named(celeba_hq: Path) -> None:
     )
     with pytest.raises(DatasetError, match="has two rows for 000001"):
         reader_of(celeba_hq, format="celeba-hq").scan()
+
+
+def test_a_label_of_one_value_is_told(celeba: Path) -> None:
+    path = celeba / "list_attr_celeba.txt"
+    count, header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([count, header, *(row.replace("-1", "1") for row in rows)]))
+    notes = reader_of(celeba, format="celeba").scan().attrs["notes"]
+    assert notes == ["no sample has the label of these classes, which keep their numbers: 'not Smiling'"]

@@ -176,3 +176,20 @@ def test_a_file_that_is_damaged_later_is_a_failed_sample(tmp_path: Path) -> None
     with pytest.raises(SampleError, match="cannot be read") as error:
         reader.load("test/00003")
     assert error.value.unreadable
+
+
+def test_kaggles_folders_and_files_without_digits(tmp_path: Path, mnist: Path) -> None:
+    root = write_mnist(tmp_path / "mnist", zipped=False)
+    for path in sorted(root.iterdir()):
+        data = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        (path / path.name).write_bytes(data)
+    found = digits(root).scan()
+    assert found.attrs["skipped"] == []
+    assert found["label"].tolist() == digits(mnist).scan()["label"].tolist()
+    for part in ("train", "t10k"):
+        write_idx(tmp_path / "none" / f"{part}-images-idx3-ubyte", np.zeros((0, 28, 28)))
+        write_idx(tmp_path / "none" / f"{part}-labels-idx1-ubyte", np.zeros(0))
+    with pytest.raises(DatasetError, match="hold no digits"):
+        digits(tmp_path / "none").scan()

@@ -112,3 +112,31 @@ def test_what_is_not_a_class_is_named_and_missing_latents_are_told(tmp_path: Pat
     ]
     with pytest.raises(DatasetError, match=r"there is a file 2.h5, but 'classes' in the manifest names 2"):
         reader_of(folder, format="dmat", classes=["a", "b"]).scan()
+
+
+@pytest.mark.parametrize(("scale", "shift", "words"), [(0.5, 0.5, "from 0 to 1"), (127.5, 127.5, "from 0 to 255")])
+def test_images_of_another_range_are_refused(tmp_path: Path, scale: float, shift: float, words: str) -> None:
+    write_set(tmp_path / "set")
+    for path in (tmp_path / "set").glob("*/*.h5"):
+        with h5py.File(path, "a") as file:
+            file["images"][:] = file["images"][:] * scale + shift
+            file["images"][0, :, 0, 0] = (shift - scale, shift + scale, shift)
+    with pytest.raises(DatasetError, match=rf"{words}, and not from -1 to 1"):
+        reader_of(tmp_path / "set", format="dmat").scan()
+
+
+def test_values_that_are_cut_off_and_files_without_dark_pixels_are_told(tmp_path: Path) -> None:
+    write_set(tmp_path / "set")
+    with h5py.File(tmp_path / "set" / "train" / "0.h5", "a") as file:
+        file["images"][:] = np.abs(file["images"][:])
+        file["images"][0, 0, 0, 0] = 1.25
+    reader = reader_of(tmp_path / "set", format="dmat")
+    cut, bright = reader.scan().attrs["notes"][:2]
+    assert cut == "the images have values from -1 to 1.25: what is beyond -1 and 1 is cut off"
+    assert bright.startswith("the images in 'train/0.h5' have no values below 0")
+    assert reader.load("train/0.h5#0").pixels[0, 0, 0] == 255
+    dmat.open_file.cache_clear()
+    with h5py.File(tmp_path / "set" / "train" / "0.h5", "a") as file:
+        file["images"][0, 0, 0, 0] = 200
+    with pytest.raises(SampleError, match="to 200, not from -1 to 1"):
+        reader.load("train/0.h5#0")

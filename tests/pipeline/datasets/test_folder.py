@@ -363,3 +363,42 @@ def test_links_to_nothing_shift_no_label(tmp_path: Path) -> None:
     (root / "cat").symlink_to(tmp_path / "away")
     with pytest.raises(DatasetError, match=r"/cat cannot be read, or is a link to nothing, and may be a class"):
         reader(root).scan()
+
+
+def test_splits_and_classes_may_be_links_to_folders_beside_them(tmp_path: Path) -> None:
+    touch(tmp_path, "v2/train/cat_old/a.png", "v2/train/dog/b.png", "test/dog/c.png")
+    (tmp_path / "train").symlink_to("v2/train")
+    (tmp_path / "v2" / "train" / "cat").symlink_to("cat_old")
+    samples = reader(tmp_path, splits=["train", "test"], classes=["dog"]).scan()
+    assert samples["source"].tolist() == ["train/dog/b.png", "test/dog/c.png"]
+    (tmp_path / "test" / "cat").mkdir()
+    samples = reader(tmp_path, splits=["train", "test"], classes=["cat", "dog"]).scan()
+    assert samples[["source", "label"]].values.tolist() == [
+        ["train/cat/a.png", 0],
+        ["train/dog/b.png", 1],
+        ["test/dog/c.png", 1],
+    ]
+
+
+def test_classes_in_a_folder_around_them_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, "pets/cat/a.png", "pets/dog/b.png")
+    found = reader(tmp_path)
+    assert found.scan()["label"].tolist() == [0, 0]
+    (note,) = found.scan().attrs["notes"]
+    assert note.startswith("all images of the class 'pets' lie in folders of its own ('cat', 'dog')")
+    assert reader(tmp_path, classes=["pets"]).scan().attrs["notes"] == []
+    touch(tmp_path, "pets/c.png")
+    assert reader(tmp_path).scan().attrs["notes"] == []
+
+
+def test_numbers_are_told_that_they_are_numbered_as_texts(tmp_path: Path) -> None:
+    touch(tmp_path, "9/a.png", "10/b.png")
+    found = reader(tmp_path)
+    assert found.scan()[["source", "label"]].values.tolist() == [["10/b.png", 0], ["9/a.png", 1]]
+    assert "'9' has the label 1" in found.scan().attrs["notes"][0]
+
+
+def test_domains_of_splits_are_no_classes(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{split}{domain}/a.png" for split in ("train", "test") for domain in "AB"))
+    with pytest.raises(DatasetError, match=r'splits = \["trainA", "trainB", "testA", "testB"\]'):
+        reader(tmp_path).scan()

@@ -311,7 +311,8 @@ def test_other_columns_are_attributes(tmp_path: Path) -> None:
     assert samples["status_"].tolist()[-2:] == ["x", "y"]
     assert list(samples.columns[:4]) == ["id", "split", "label", "source"]
     assert set(samples.columns[4:]) == {"Smiling", "breed", "n", "status_"}
-    (note,) = samples.attrs["notes"]
+    lacking, note = samples.attrs["notes"]
+    assert lacking == "the split 'test' has no images of some classes: 'dog'"
     assert (
         "box (lists or objects), caption (texts of more than 200 characters), score (numbers with fractions)"
         in note
@@ -424,7 +425,8 @@ def test_no_rows_and_files_beside(tmp_path: Path) -> None:
     samples = parquet(root).scan()
     assert samples["label"].tolist() == [0, 1]
     assert samples.attrs["skipped"] == [
-        (name, "not a Parquet file") for name in ("README.md", "dataset_infos.json", "x.arrow")
+        *((name, "not a Parquet file") for name in ("README.md", "dataset_infos.json", "x.arrow")),
+        ("empty.parquet", "a Parquet file without rows"),
     ]
 
 
@@ -436,3 +438,78 @@ def test_our_own_shards_are_a_dataset(tmp_path: Path, finished_build: Path) -> N
     assert samples["id"].is_unique
     assert set(samples["kind"]) == {"original", "randmix", "mix"}
     assert reader.load(samples["source"].iloc[-1]).pixels.shape == (32, 32, 3)
+
+
+def test_a_column_of_splits_is_told_and_not_heeded(tmp_path: Path) -> None:
+    write_file(tmp_path / "pq" / "all.parquet", [0, 0, 0], split=["train", "test", "validation"])
+    samples = parquet(tmp_path / "pq").scan()
+    assert samples["split"].tolist() == ["train"] * 3
+    assert samples["split_"].tolist() == ["train", "test", "validation"]
+    (note,) = samples.attrs["notes"]
+    assert note.startswith("2 samples are called 'test', 'validation' by 'split_', but taken as 'train'")
+
+
+def test_text_that_is_no_path_says_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "pq").mkdir()
+    base64 = "iVBORw0KGgoAAAANSUhEUg" + "A" * 5000
+    texts = [
+        "https://example.org/a.png",
+        "s3://bucket/a.png",
+        base64,
+        "data:image/png;base64," + base64,
+        "x" * 5000,
+    ]
+    table = pa.table({"image": texts, "label": [0] * 5})
+    pq.write_table(table, tmp_path / "pq" / "a.parquet")
+    reader = parquet(tmp_path / "pq")
+    for row, words in enumerate(["only an address", "only an address", *["decode it from base64"] * 3]):
+        with pytest.raises(SampleError, match=words):
+            reader.load(f"a.parquet#{row}")
+
+
+def test_a_cache_of_the_library_is_told_how_to_become_parquet(tmp_path: Path) -> None:
+    (tmp_path / "pq").mkdir()
+    (tmp_path / "pq" / "data-00000-of-00001.arrow").write_bytes(b"ARROW1")
+    with pytest.raises(DatasetError, match="write the dataset with `to_parquet`"):
+        parquet(tmp_path / "pq").scan()
+
+
+def test_a_file_that_is_linked_twice_is_told(tmp_path: Path) -> None:
+    write_file(tmp_path / "pq" / "blobs" / "a.bin", [0, 1])
+    for revision in ("r1", "r2"):
+        (tmp_path / "pq" / revision).mkdir()
+        (tmp_path / "pq" / revision / "train.parquet").symlink_to("../blobs/a.bin")
+    samples = parquet(tmp_path / "pq").scan()
+    assert samples["label"].tolist() == [0, 1, 0, 1]
+    assert samples.attrs["notes"][0].endswith("r2/train.parquet is the first")
+
+
+def test_texts_of_every_kind_are_labels(tmp_path: Path) -> None:
+    kinds = (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string()))
+    for i, kind in enumerate(kinds):
+        write_file(tmp_path / "pq" / f"{i}.parquet", pa.array(["owl", "cat"]).cast(kind))
+    reader = parquet(tmp_path / "pq")
+    assert reader.scan()["label"].tolist() == [1, 0] * 4
+    assert reader.classes == ("cat", "owl")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "words"),
+    [
+        ([0, 1], ["cat", "cat"], "two classes of 'label' that are both called 'cat'"),
+        (["cat", " "], None, r"missing in 1 samples \(a.parquet#1 is the first"),
+    ],
+)
+def test_names_that_are_none(tmp_path: Path, labels: list[Any], names: list[str] | None, words: str) -> None:
+    (tmp_path / "pq").mkdir()
+    write_file(tmp_path / "pq" / "a.parquet", pa.array(labels) if names is None else labels, names)
+    with pytest.raises(DatasetError, match=words):
+        parquet(tmp_path / "pq").scan()
+
+
+def test_bytes_that_are_a_list_of_numbers_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "pq").mkdir()
+    images = pa.array([{"bytes": [1, 2], "path": "a.png"}])
+    pq.write_table(pa.table({"image": images, "label": [0]}), tmp_path / "pq" / "a.parquet")
+    with pytest.raises(DatasetError, match="not one image's bytes or path"):
+        parquet(tmp_path / "pq").scan()

@@ -14,6 +14,8 @@ from pipeline.datasets.split_names import said, split_of, splits_in, splits_of
         ),
         ("val", "val Valid validation VALIDATION-set dev dev1 val2017 val_256x256 development Validate images_val"),
         ("test", "test Testing test_set TestImages test2015 eval Evaluation holdout hold-out Held_Out test-v2"),
+        ("test", "testA testB TestSet split=test test(1) test[0] test~1 subset=evaluation test-copy HoldOut"),
+        ("train", "trainA trainB01 Train(2) split=train"),
     ],
 )
 def test_a_folder_that_is_called_as_a_split(split: str, names: str) -> None:
@@ -24,7 +26,21 @@ def test_a_folder_that_is_called_as_a_split(split: str, names: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cat", "latest", "contest", "invalid", "developer", "trained", "protest", "0001", ""]
+    "name",
+    [
+        "cat",
+        "latest",
+        "contest",
+        "invalid",
+        "developer",
+        "trained",
+        "trains",
+        "testa",
+        "iPhone",
+        "protest",
+        "0001",
+        "",
+    ],
 )
 def test_words_that_hold_a_split_in_them_are_none(name: str) -> None:
     assert said(name) is None
@@ -51,6 +67,11 @@ def test_a_word_behind_counts_only_where_there_is_a_pair() -> None:
         ("test_tubes-000.tar", "train"),
         ("test_tubes/val-000.tar", "val"),
         ("test-0001.snappy.parquet", "test"),
+        ("split=test/0.parquet", "test"),
+        ("test (1).tar", "test"),
+        ("testA.tar", "test"),
+        ("MNISTTest.tar", "test"),
+        ("trains-0.tar", "train"),
     ],
 )
 def test_the_split_is_in_a_path(path: str, split: str) -> None:

@@ -420,7 +420,8 @@ def test_a_member_of_many_gigabytes_is_not_read(tmp_path: Path) -> None:
 def test_an_empty_tar_beside_others(tmp_path: Path) -> None:
     path, _ = small_tar(tmp_path)
     write_tar(path.with_name("empty.tar"), {})
-    assert outcome(path) == "whole"
+    assert outcome(path) == "noted"
+    assert webdataset(path.parent).scan().attrs["skipped"] == [("empty.tar", "a tar without pictures")]
 
 
 def test_sparse_members_are_named(tmp_path: Path) -> None:
@@ -605,3 +606,25 @@ def test_our_own_shards_are_a_dataset(tmp_path: Path, finished_build: Path) -> N
     assert reasons["neither a picture nor a label (.npy)"] == len(samples)
     assert set(reasons) == {"neither a picture nor a label (.npy)", "not a tar"}
     assert reader.load(samples["source"].iloc[-1]).pixels.shape == (32, 32, 3)
+
+
+def test_classes_and_splits_that_may_be_meant_otherwise_are_told(tmp_path: Path) -> None:
+    members = {"train/0.png": PICTURES[0], "train/0.cls": b"Cat", "test/1.png": PICTURES[1], "test/1.cls": b"cat"}
+    write_tar(tmp_path / "wds" / "all.tar", members | {"PaxHeaders.12/0.png": b"30 mtime=1"})
+    reader = webdataset(tmp_path / "wds")
+    samples = reader.scan()
+    assert samples[["split", "label"]].values.tolist() == [["train", 0], ["train", 1]]
+    folders, classes = samples.attrs["notes"]
+    assert folders.startswith("1 samples lie in folders called like splits ('test')")
+    assert classes.startswith("the classes 'Cat', 'cat' differ only in case")
+    assert [path for path, _ in samples.attrs["skipped"]] == ["all.tar/PaxHeaders.12/0.png"]
+
+
+def test_numbers_that_begin_with_one_are_told(tmp_path: Path) -> None:
+    write_tar(tmp_path / "wds" / "a.tar", {"0.png": PICTURES[0], "0.cls": b"1"})
+    reader = webdataset(tmp_path / "wds")
+    assert reader.scan()["label"].tolist() == [1]
+    assert reader.classes == ("0", "1")
+    assert reader.scan().attrs["notes"] == [
+        "no sample has the label of these classes, which keep their numbers: '0'"
+    ]

@@ -50,6 +50,8 @@ def test_every_file_is_taken_or_named(tmp_path: Path) -> None:
         "lost+found/#123.jpg": walk.SYSTEM,
         "$RECYCLE.BIN/a.jpg": walk.SYSTEM,
         "System Volume Information/x.png": walk.SYSTEM,
+        "PaxHeaders.4711/a.png": walk.SYSTEM,
+        "~snapshot/nightly/a.png": walk.SYSTEM,
         "cat/a.HEIC": "a kind of picture that is not read (.heic)",
         "cat/a.eps": "a kind of picture that is not read (.eps)",
         "cats.zip": walk.ARCHIVE,
@@ -183,3 +185,31 @@ def test_what_lies_beside_is_not_entered(tmp_path: Path) -> None:
         ("note.txt", "not a cat"),
         ("pets/dog/", "not a cat"),
     ]
+
+
+def test_a_link_that_is_asked_for_by_name_keeps_its_name(tmp_path: Path) -> None:
+    touch(tmp_path, "v2/cat/a.png", "test/cat/b.png")
+    for name in ("train", "again"):
+        (tmp_path / name).symlink_to("v2")
+    (tmp_path / "up").symlink_to("..")
+    found = list_files(tmp_path, IMAGE_SUFFIXES, named=["train", "again", "up", "test", "none"])
+    assert found.taken == ["test/cat/b.png", "train/cat/a.png"]
+    assert found.skipped == [
+        ("again", walk.READ_ELSEWHERE),
+        ("up", walk.ABOVE),
+        ("v2", walk.READ_ELSEWHERE),
+    ]
+    assert walked(tmp_path).taken == ["test/cat/b.png", "v2/cat/a.png"]
+
+
+def test_a_file_that_is_taken_under_several_names_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "all/a.png", ".cache/b.png")
+    (tmp_path / "cat").mkdir()
+    for name, target in (("a", "../all/a.png"), ("b", "../.cache/b.png"), ("c", "../.cache/b.png"), ("d", "none")):
+        (tmp_path / "cat" / f"{name}.png").symlink_to(target)
+    found = walked(tmp_path)
+    assert found.taken == ["all/a.png", *(f"cat/{name}.png" for name in "abcd")]
+    assert found.again == ["cat/a.png", "cat/c.png"]
+    (note,) = found.notes()
+    assert note.startswith("2 of the files are links to files that are taken under another name")
+    assert walked(tmp_path / "all").notes() == []

@@ -368,3 +368,9 @@ def test_a_picture_that_is_nearly_a_line(size: tuple[int, int], crop: str) -> No
     for resize in ("bicubic", "bilinear", "lanczos", "box"):
         found = decode(data, 32, crop, resize).astype(int)  # type: ignore[arg-type]
         assert np.abs(found - [200, 100, 50]).max() <= 2
+
+
+def test_a_png_that_is_cut_behind_its_last_pixel_is_damaged() -> None:
+    data = encoded(Image.new("RGB", (8, 8), "red"), "PNG")
+    with pytest.raises(SampleError, match="cut in its IDAT"):
+        read_picture(data[:-20])
