@@ -4,7 +4,6 @@ Workers write the data and then the record; the driver only counts. So whatever 
 """
 
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -13,14 +12,15 @@ from functools import partial
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
-from pipeline.build import Build, now
+from pipeline.build import Build
 from pipeline.cluster import Cluster, scheduler_cluster
 from pipeline.devices import cpu_count, use_one_thread
 from pipeline.errors import PipelineError
-from pipeline.ledger import Record, read_record, stage_key, write_record
+from pipeline.ledger import Record, read_record, record_of, stage_key, write_record
 from pipeline.memory import available_memory
 from pipeline.processes import local_cluster
 from pipeline.progress import listening
+from pipeline.redo import let_go
 from pipeline.stage import Chunk, Mending, Revising, Stage
 from pipeline.workers import Lease, end_leases
 
@@ -101,21 +101,10 @@ def run_task(stage: Stage, build: Build, task: Task, key: str, tell: Tell | None
                 result = stage.revise(build, chunk, task.rows)
     if tell is not None:
         tell(chunk.index, 1.0, "")
-    record: Record = {
-        "stage": stage.name,
-        "chunk": chunk.index,
-        "start": chunk.start,
-        "stop": chunk.stop,
-        "key": key,
-        "inputs": inputs,
-        "outputs": result.outputs,
-        "failures": {str(row): reason for row, reason in sorted(result.failures.items())},
-        "details": result.details,
-        "seconds": round(spent + time.perf_counter() - began, 3),
-        "finished": now(),
-        "worker": f"{platform.node()}:{os.getpid()}",
-    }
+    record = record_of(stage, chunk, key, inputs, result, spent + time.perf_counter() - began)
     write_record(build, record)
+    if task.kind == "mend":
+        let_go(build, stage.name, chunk.index)
     return record
 
 

@@ -4,19 +4,21 @@ A chunk is done if its record has the present key and inputs and covers its rows
 record's digests. Everything else is done again: a record that is damaged, or lies where another belongs, is none.
 """
 
+import os
+import platform
 import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.build import Build
+from pipeline.build import Build, now
 from pipeline.config import digest_of
 from pipeline.errors import PipelineError
 from pipeline.outputs import problem_of_output
 from pipeline.promised import PLAIN
 from pipeline.samples import samples_digest
 from pipeline.sealed import read_sealed, write_sealed
-from pipeline.stage import Chunk, Mending, Stage
+from pipeline.stage import Chunk, ChunkResult, Mending, Stage
 
 Record = dict[str, Any]
 SAMPLES = "samples"  # stands for samples.parquet where stages name what they are made from
@@ -36,6 +38,24 @@ def record_path(build: Build, stage: str, index: int) -> Path:
 def write_record(build: Build, record: Record) -> None:
     """Put a record on disk; only call this when the chunk's data is there."""
     write_sealed(record_path(build, record["stage"], record["chunk"]), record)
+
+
+def record_of(stage: Stage, chunk: Chunk, key: str, inputs: str, result: ChunkResult, seconds: float) -> Record:
+    """What is recorded of a chunk that this process has done."""
+    return {
+        "stage": stage.name,
+        "chunk": chunk.index,
+        "start": chunk.start,
+        "stop": chunk.stop,
+        "key": key,
+        "inputs": inputs,
+        "outputs": result.outputs,
+        "failures": {str(row): reason for row, reason in sorted(result.failures.items())},
+        "details": result.details,
+        "seconds": round(seconds, 3),
+        "finished": now(),
+        "worker": f"{platform.node()}:{os.getpid()}",
+    }
 
 
 def read_record(build: Build, stage: str, index: int) -> Record | None:

@@ -11,7 +11,7 @@ from pipeline.build import Build, changed_settings, now
 from pipeline.devices import resolve_device
 from pipeline.errors import BuildError
 from pipeline.execute import Execution, Task, execute
-from pipeline.files import sweep_partial
+from pipeline.files import remove, sweep_partial
 from pipeline.ledger import (
     Record,
     drop_records,
@@ -23,7 +23,8 @@ from pipeline.ledger import (
     write_record,
 )
 from pipeline.progress import Progress
-from pipeline.stage import Chunk, Revising, Stage, WritingFiles
+from pipeline.redo import finish_mended, redo_path
+from pipeline.stage import Chunk, Mending, Revising, Stage, WritingFiles
 
 Summary = dict[str, Any]
 
@@ -49,6 +50,7 @@ def run_stage(
     if fresh:
         stage.reset(build)
         forget(build, stage.name)
+        remove(redo_path(build, stage.name, 0).parent)
     else:
         refuse_other_settings(stage, build, settings)
     sweep_partial(build.root)
@@ -57,6 +59,8 @@ def run_stage(
     key = stage_key(stage, build)
     if isinstance(stage, WritingFiles):
         announce(build, stage.name, stage.files(build, chunks))
+    if isinstance(stage, Mending):
+        finish_mended(stage, build, key)
     left = undone(stage, build, chunks, key)
     rows_left = sum(map(len, left))
     total = sum(map(len, chunks))

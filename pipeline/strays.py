@@ -33,7 +33,7 @@ PLACES = tuple(
         (r"\.cache/((preconditioner|unrelated)-[^/]+)", r"cache/\1"),
     )
 )
-CACHED = re.compile(r"\.cache/(decoded|probes|workers)/.+")  # of a killed command, unless a record names it
+CACHED = re.compile(r"\.cache/(decoded|mended|probes|workers)/.+")  # of a killed command, unless a record names it
 EVALUATED = re.compile(r"evaluate(-[^/]+)?/(measures|classifiers)/.+\.(json|toml|safetensors)")
 
 

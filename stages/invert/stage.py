@@ -20,10 +20,19 @@ from pipeline.ledger import Record, data_digests, read_record
 from pipeline.listing import ABSENT, GONE, RETRY
 from pipeline.outputs import rows_output
 from pipeline.perceptual import perceptual_digest
+from pipeline.redo import keep_aside
 from pipeline.run import limited_chunks
 from pipeline.samples import count_samples, update_samples
 from pipeline.stage import Chunk, ChunkResult
-from pipeline.store import ArraySpec, create_group, read_rows, remove_group, shard_samples, write_rows
+from pipeline.store import (
+    ArraySpec,
+    create_group,
+    read_rows,
+    remove_group,
+    rows_digest,
+    shard_samples,
+    write_rows,
+)
 from stages.invert.config import InvertConfig
 from stages.invert.fit import Fitter, given_w, is_poor
 from stages.invert.latents import ComposedCodes, compose_layer, make_latents
@@ -160,7 +169,10 @@ class Invert:
         failures = {int(row): reason for row, reason in record["failures"].items() if int(row) not in anew}
         failures |= {int(chunk.start + place): ABSENT for place in gone}
         self.fit(build, chunk, samples, places, columns, details, failures)
-        return self.stored(build, chunk, columns, failures, details)
+        result = self.described(build, chunk, columns, failures, details)
+        keep_aside(build, self.name, chunk, columns, result)
+        write_rows(build.latents_path, chunk.start, columns)
+        return result
 
     def blank(self, count: int) -> dict[str, NDArray[Any]]:
         """Rows of which nothing is known."""
@@ -213,9 +225,21 @@ class Invert:
         details: dict[str, Any],
     ) -> ChunkResult:
         """Write a chunk's rows and describe them."""
+        write_rows(build.latents_path, chunk.start, columns)
+        return self.described(build, chunk, columns, failures, details)
+
+    def described(
+        self,
+        build: Build,
+        chunk: Chunk,
+        columns: dict[str, NDArray[Any]],
+        failures: dict[int, str],
+        details: dict[str, Any],
+    ) -> ChunkResult:
+        """What is said of a chunk's rows."""
+        path, digest = build.latents_path, rows_digest(columns)
         details["to_end"] = chunk.stop == count_samples(build.samples_path)
-        digest = write_rows(build.latents_path, chunk.start, columns)
-        output = rows_output(build.root, build.latents_path, list(columns), chunk.start, chunk.stop, digest)
+        output = rows_output(build.root, path, list(columns), chunk.start, chunk.stop, digest)
         return ChunkResult(outputs=[output], failures=failures, details=details)
 
     def fitter(self) -> Fitter:
