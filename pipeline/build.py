@@ -23,7 +23,7 @@ from pipeline.datasets import DatasetReader, parse_dataset
 from pipeline.datasets.base import RESERVED_COLUMNS
 from pipeline.datasets.labels import attribute_labels, nearest
 from pipeline.errors import BuildError, ManifestError
-from pipeline.files import user_path
+from pipeline.files import typed, user_path
 from pipeline.kept import check_kept, is_kept, kept_write, read_kept
 from pipeline.manifest import DatasetManifest
 from pipeline.samples import About, count_samples, open_table, read_about, read_samples
@@ -253,7 +253,9 @@ def find_build(dataset: str | None, build: str | None) -> Build:
             )
         path = found[0]
     if not is_kept(path / "build.toml"):
-        hint = f"pipeline invert --dataset {dataset or 'NAME'}" + (f" --build {build}" if build else "")
+        hint = f"pipeline invert --dataset {dataset or 'NAME'}" + (
+            f" --build {typed(Path(build))}" if build else ""
+        )
         raise BuildError(f"there is no build at {path}: begin one with `{hint}`")
     return Build(path.resolve())
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import secrets
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,3 +118,9 @@ def remove_empty(folder: Path, top: Path) -> None:
     while folder != top and folder.is_relative_to(top) and folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         folder = folder.parent
+
+
+def typed(path: Path) -> str:
+    """A path as one would type it in a shell, from here."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here)) if path != here and path.is_relative_to(here) else str(path))

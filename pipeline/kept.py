@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.errors import BuildError
-from pipeline.files import atomic_write, partial_path, sha256_file, stamp_of
+from pipeline.files import atomic_write, partial_path, sha256_file, stamp_of, typed
 from pipeline.sealed import read_sealed, write_sealed
 
 _checked: dict[Path, tuple[tuple[int, ...], tuple[int, ...]]] = {}
@@ -96,7 +96,7 @@ def check_kept(path: Path) -> None:
 
 def problem_of_kept(path: Path) -> str | None:
     """What is wrong with a kept file or its digest, in a sentence; None if it is as it was written."""
-    mend = f"`pipeline verify --build {path.parent} --repair`"
+    mend = f"`pipeline verify --build {typed(path.parent)} --repair`"
     try:
         found = sha256_file(path)
     except FileNotFoundError:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline.belongings import END, announce, read_end
 from pipeline.build import Build
-from pipeline.files import remove, remove_empty
+from pipeline.files import remove, remove_empty, typed
 from pipeline.kept import restore_kept
 from pipeline.outputs import problem_of_output
 from pipeline.verify import Checked, Finding
@@ -64,4 +64,4 @@ def mend_of(build: Build, name: str) -> str:
         command = "pipeline evaluate" + (f" --name {kind.removeprefix('evaluate-')}" if "-" in kind else "")
     else:
         command = COMMANDS.get(kind, f"pipeline {kind}").format(rest)
-    return f"{command} --build {build.root}"
+    return f"{command} --build {typed(build.root)}"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from pipeline.build import Build
 from pipeline.datasets import LoadedImage
 from pipeline.devices import cpu_count
 from pipeline.errors import BuildError, SampleError
+from pipeline.files import typed
 from pipeline.images import Pixels
 from pipeline.progress import Progress
 from pipeline.store import open_group, read_scattered
@@ -64,7 +64,7 @@ def missing_sources(build: Build, rows: NDArray[np.int64]) -> dict[int, str]:
         BuildError: some have changed instead, or none is there.
     """
     found = source_problems(build, rows)
-    again = f"`pipeline invert --build {relative(build.root)}`"
+    again = f"`pipeline invert --build {typed(build.root)}`"
     if changed := [row for row, reason in found.items() if reason == CHANGED]:
         raise BuildError(
             f"{named(build, changed)} changed since {'it was' if len(changed) == 1 else 'they were'} inverted: run "
@@ -92,12 +92,6 @@ def named(build: Build, rows: Sequence[int]) -> str:
     some = ", ".join(ids.iloc[list(rows[:NAMED])])
     more = ", …" if len(rows) > NAMED else ""
     return f"{len(rows):,} source image{'s' * (len(rows) != 1)} ({some}{more})"
-
-
-def relative(path: Path) -> str:
-    """A path as one would type it from here."""
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def stored_originals(build: Build) -> bool:

@@ -12,6 +12,7 @@ from pipeline.belongings import END, end_path, problem_of_end, read_end
 from pipeline.build import Build
 from pipeline.config import digest_of
 from pipeline.errors import BuildError
+from pipeline.files import typed
 from pipeline.kept import problem_of_copy, problem_of_kept
 from pipeline.ledger import (
     NUMBER,
@@ -90,7 +91,7 @@ def check_kept_file(path: Path, checked: Checked) -> None:
     problem = problem_of_kept(path)
     copy = problem_of_copy(path)
     if problem is None and copy is not None:
-        problem = f"{copy}: `pipeline verify --build {path.parent} --repair` copies it"
+        problem = f"{copy}: `pipeline verify --build {typed(path.parent)} --repair` copies it"
     if problem is not None:
         checked.add(problem, kept=path)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.build import Build
 from pipeline.errors import PipelineError
+from pipeline.files import typed
 from pipeline.ledger import recorded_rows
 from pipeline.samples import INVERTED
 from pipeline.seeds import seed_of
@@ -63,7 +64,7 @@ def plan_shards(
     if len(items.rows) == 0:
         if (build.samples("status")["status"] == "failed").all():
             raise PipelineError(
-                f"all samples of {build.root} failed: `pipeline status --build {build.root}` says why"
+                f"all samples of {build.root} failed: `pipeline status --build {typed(build.root)}` says why"
             )
         raise PipelineError(f"there is nothing to put into shards in {build.root}: run `pipeline invert` first")
     labels, classes = build.labels(config.label)
