@@ -134,7 +134,17 @@ class Dmat(FilesReader):
         return LoadedImage(pixels.astype(np.uint8), sha256_hex(image.tobytes() + self.latent_bytes(source)))
 
     def latent(self, source: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The w+ [num_ws, w_dim] that the set brings for an image."""
+        """The w+ [num_ws, w_dim] that the set brings for an image.
+
+        Raises:
+            DatasetError: its file has none.
+            SampleError: it cannot be read.
+        """
+        if self.latents(self.file_of(source)) is None:
+            raise DatasetError(
+                f"dataset '{self.manifest.name}': {self.file_of(source)} has no 'latents': use --method lpips, or "
+                f"leave the file out"
+            )
         return np.asarray(self.row(source, "latents"), dtype=np.float32)
 
     def container(self, source: str) -> str:

@@ -95,7 +95,10 @@ def test_what_is_not_a_class_is_named_and_missing_latents_are_told(tmp_path: Pat
         file["latents"] = np.zeros((1, 4, 8), np.float32)
     with h5py.File(folder / "test" / "0.h5", "a") as file:
         del file["latents"]
-    table = reader_of(folder, format="dmat").scan()
+    reader = reader_of(folder, format="dmat")
+    with pytest.raises(DatasetError, match=r"test/0.h5 has no 'latents': use --method lpips"):
+        reader.latent("test/0.h5#0")
+    table = reader.scan()
     assert dict(table.attrs["skipped"]) == {
         "0.h5": dmat.NOT_A_CLASS,
         "README.md": "not an HDF5 file (.h5)",
