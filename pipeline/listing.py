@@ -287,13 +287,17 @@ def digest_or_error(reader: DatasetReader, source: str) -> str | SampleError:
 
 
 def stamps(reader: DatasetReader, sources: Iterable[str]) -> list[str]:
-    """The stamps of samples; "" where there is no file, or it cannot be read."""
+    """The stamps of samples; "" where there is no file, or it cannot be read. A file of many is looked at once."""
+    known: dict[str, str] = {}
     found = []
     for source in sources:
-        try:
-            found.append(reader.stamp(source))
-        except SampleError:
-            found.append("")
+        container = reader.container(source)
+        if container not in known:
+            try:
+                known[container] = reader.stamp(source)
+            except SampleError:
+                known[container] = ""
+        found.append(known[container])
     return found
 
 

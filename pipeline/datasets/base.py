@@ -57,6 +57,10 @@ class DatasetReader(Protocol):
         """What of a source stays the same when other samples come and go around it."""
         ...
 
+    def container(self, source: str) -> str:
+        """What a sample lies in: all that lie in one have the same stamp."""
+        ...
+
     def stamp(self, source: str) -> str:
         """Size and times of the file a sample lies in: while they stay, so does the sample; "" if there is none.
 

@@ -85,6 +85,10 @@ class ColorDigits:
         """The digit's number."""
         return source
 
+    def container(self, source: str) -> str:
+        """There is none."""
+        return ""
+
     def stamp(self, source: str) -> str:
         """There is no file."""
         return ""

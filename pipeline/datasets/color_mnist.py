@@ -132,6 +132,10 @@ class ColorMNIST:
         """Split and number of the digit."""
         return source
 
+    def container(self, source: str) -> str:
+        """The files of a split."""
+        return source.partition("/")[0]
+
     def stamp(self, source: str) -> str:
         """Those of the split's images, and of the labels, on which all colours depend."""
         paths = [idx_path(self.places[0], PARTS[source.partition("/")[0]], "images", 3)]

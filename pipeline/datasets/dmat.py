@@ -147,9 +147,13 @@ class Dmat(FilesReader):
             )
         return np.asarray(self.row(source, "latents"), dtype=np.float32)
 
+    def container(self, source: str) -> str:
+        """The file of a class."""
+        return source.partition("#")[0]
+
     def file_of(self, source: str) -> Path:
         """The file of a class."""
-        return self.root / source.partition("#")[0]
+        return self.root / self.container(source)
 
     def digest(self, source: str) -> str:
         """Digest of an image's numbers and of its latents'."""

@@ -101,6 +101,10 @@ class FilesReader:
         """The file a sample lies in."""
         return self.root / source
 
+    def container(self, source: str) -> str:
+        """Each sample is a file of its own."""
+        return source
+
     def stamp(self, source: str) -> str:
         """Size, time of change and of the file's entry, of the file a sample lies in."""
         return stamp_of(self.file_of(source))

@@ -79,8 +79,12 @@ class LSUN(ImageReader):
         )
         return with_notes(samples, [], sorted(skipped))
 
-    def file_of(self, source: str) -> Path:
+    def container(self, source: str) -> str:
         """The database, or the exported file."""
+        return source if self.database() is None else ""
+
+    def file_of(self, source: str) -> Path:
+        """The same, as a path."""
         return self.database() or self.root / source
 
     def read(self, source: str) -> bytes:

@@ -131,6 +131,10 @@ class WebDataset(ImageReader):
         """The tar and the sample's key, without the offset of its picture."""
         return source.rpartition("@")[0]
 
+    def container(self, source: str) -> str:
+        """The tar."""
+        return source.partition("#")[0]
+
     def file_of(self, source: str) -> Path:
         """The tar."""
         return self.root / unquoted(self.key(source).partition("#")[0])

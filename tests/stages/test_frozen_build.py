@@ -3,20 +3,24 @@
 import io
 import json
 import os
+import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from pipeline.build import open_build
+from pipeline.kept import kept_write
 from pipeline.listing import create_build
-from pipeline.store import read_rows
-from tests.conftest import Finished, Tiny, run_pipeline, write_manifest
+from pipeline.store import read_rows, write_rows
+from tests.conftest import Finished, Tiny, differing, run_pipeline, tree_digest, write_manifest
 
 RED, BLUE, GREEN = (220, 30, 30), (30, 30, 220), (30, 200, 30)
 COLOURS = {"cat": RED, "dog": BLUE}
@@ -398,3 +402,168 @@ def test_a_change_that_is_listed_and_not_inverted_is_told(invert: Callable[..., 
     assert stale(build) == {"invert": ["1 of its samples changed or came back since: run its command again"]}
     assert invert().json["computed"] == 1
     assert stale(build) == {}
+
+
+@pytest.mark.parametrize("at", ["within the rows", "before the record"])
+def test_a_chunk_that_is_killed_while_it_is_mended_ends_as_one_that_is_not(
+    invert: Callable[..., Finished], pets: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    build, picture = pets.parent / "b", pets.parent / "pets" / "cat" / "1.png"
+    invert()
+    whole = pets.parent / "whole"
+    shutil.copytree(build, whole)
+    paint(picture, GREEN)
+    (pets.parent / "pets" / "cat" / "2.png").unlink()
+    assert invert("--build", str(whole)).code == 0
+
+    def half(path: Path, start: int, columns: dict[str, Any]) -> None:
+        write_rows(path, start, {"w": columns["w"]})
+        raise KeyboardInterrupt
+
+    def unrecorded(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if at == "within the rows":
+            patch.setattr("stages.invert.stage.write_rows", half)
+        else:
+            patch.setattr("pipeline.execute.write_record", unrecorded)
+        assert invert().code in (1, 130)
+    assert invert().json["computed"] == 0
+    assert differing(tree_digest(whole, ["latents.zarr/**/*"]), tree_digest(build, ["latents.zarr/**/*"])) == []
+    names = ("id", "label", "sha256", "status", "error")
+    pd.testing.assert_frame_equal(open_build(whole).samples(*names), open_build(build).samples(*names))
+    assert list((build / ".cache").rglob("*.npz")) == []
+    assert stale(build) == {}
+
+
+def test_a_run_that_changes_nothing_writes_nothing(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert()
+    before = {path: path.stat().st_mtime_ns for path in build.rglob("*") if path.is_file()}
+    assert invert().json["computed"] == 0
+    after = {path: path.stat().st_mtime_ns for path in build.rglob("*") if path.is_file()}
+    assert {path.name for path in after if before.get(path) != after[path]} <= {".lock"}
+
+
+def test_a_new_sample_is_added_to_a_chunk_that_is_done(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    paint(pets.parent / "pets" / "dog" / "6.png", BLUE, 24)
+    invert()
+    before = read_rows(build / "latents.zarr", ["w"], 0, 13)["w"]
+    paint(pets.parent / "pets" / "dog" / "7.png", BLUE, 28)
+    assert invert().json["computed"] == 1
+    after = read_rows(build / "latents.zarr", ["w"], 0, 14)["w"]
+    np.testing.assert_array_equal(after[:13], before)
+    assert np.isfinite(after).all()
+    assert shard(build).code == 0
+    assert packed(build).loc["train-dog-7", "colour"] == (2, 2, 192)
+
+
+def test_fresh_lets_go_of_nothing_before_it_can_begin(invert: Callable[..., Finished], pets: Path) -> None:
+    build = pets.parent / "b"
+    invert()
+    for impossible in (["--codes", "2", "--compose-at", "99"], ["--method", "given"]):
+        assert invert("--fresh", *impossible).code == 2
+        assert set(open_build(build).samples("status")["status"]) == {"ok"}
+    assert invert().json["computed"] == 0
+
+
+def test_attributes_may_come_go_and_be_of_another_kind(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "tars").mkdir()
+    shades = {f"k{number}": (220 - number, 30, 30) for number in range(5)}
+
+    def write(facts: Callable[[int], dict[str, object]], keys: Sequence[str]) -> None:
+        samples = {key: (shades[key], {"kind": "cat", **facts(int(key[1]))}) for key in keys}
+        write_tar(tmp_path / "tars" / "train.tar", samples)
+
+    def labelled(name: str) -> dict[str, str]:
+        assert shard(build, "--label", name, "--name", name).code == 0
+        return {str(sample): row["class"] for sample, row in packed(build, name).iterrows()}
+
+    dataset = write_manifest(
+        tmp_path / "d.toml", name="d", format="webdataset", resolution=32, root="tars", label="kind"
+    )
+    build = tmp_path / "b"
+    invert = [
+        "invert", "--dataset", dataset, "--build", build, *tiny.networks, "--steps", "1", "--workers", "0", "--json"
+    ]  # fmt: skip
+    write(lambda n: {"mood": "sour", **({"size": n} if n else {})}, list(shades))
+    assert run_pipeline(*invert).code == 0
+    again = run_pipeline(*invert)
+    assert (again.json["computed"], "since the last listing" in again.err) == (0, False)
+    write(lambda n: {"mood": n % 2, "size": n + 1, "big": n > 2}, ["k0", "k2", "k3", "k4"])
+    again = run_pipeline(*invert)
+    assert again.json["computed"] == 0
+    assert "4 with another label, split or attribute (train-k0, train-k2, train-k3, …)" in again.err
+    assert "1 gone from the dataset, so left out from now on (train-k1)" in again.err
+    assert labelled("mood") == {"train-k0": "0", "train-k2": "0", "train-k3": "1", "train-k4": "0"}
+    assert labelled("size") == {"train-k0": "1", "train-k2": "3", "train-k3": "4", "train-k4": "5"}
+    assert set(labelled("big").values()) == {"big", "not big"}
+    assert "last listing" not in run_pipeline(*invert).err
+    write(lambda n: {"mood": n % 2, "size": n + 1, "big": n > 2}, list(shades))
+    assert "1 there again (train-k1)" in run_pipeline(*invert).err
+    assert labelled("size")["train-k1"] == "2"
+
+
+def test_rows_of_parquet_go_by_their_own_id(tiny: Tiny, tmp_path: Path) -> None:
+    build, file = tmp_path / "b", tmp_path / "rows" / "train.parquet"
+    file.parent.mkdir()
+    rows = {f"a/{number} #1": (220 - number, 30, 30) for number in range(4)} | {"b": (30, 30, 220)}
+
+    def write(ids: Sequence[str]) -> None:
+        pictures = [paint(tmp_path / "one.png", rows[name]).read_bytes() for name in ids]
+        labels = ["cat" if name.startswith("a") else "dog" for name in ids]
+        pq.write_table(pa.table({"image": pictures, "label": labels, "id": list(ids)}), file)
+
+    dataset = write_manifest(tmp_path / "d.toml", name="d", format="parquet", resolution=32, root="rows")
+    invert = [
+        "invert", "--dataset", dataset, "--build", build, *tiny.networks, "--steps", "1", "--workers", "0", "--json"
+    ]  # fmt: skip
+    write(list(rows)[1:])
+    assert run_pipeline(*invert).code == 0
+    before = open_build(build).samples("id", "label", "sha256")
+    write(list(rows)[::-1])
+    again = run_pipeline(*invert)
+    assert again.json["computed"] == 1
+    assert "1 new (train-a-0_1)" in again.err
+    pd.testing.assert_frame_equal(open_build(build).samples("id", "label", "sha256").iloc[:4], before)
+    assert shard(build).code == 0
+    found = packed(build)
+    assert found["colour"].to_dict() == {f"train-a-{n}_1": (220 - n, 30, 30) for n in range(4)} | {
+        "train-b": (30, 30, 220)
+    }
+    assert found["class"].to_dict() == dict.fromkeys([f"train-a-{n}_1" for n in range(4)], "cat") | {
+        "train-b": "dog"
+    }
+
+
+def test_variants_of_a_sample_of_another_split_are_not_packed(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    rows = {"a": RED, "b": (210, 30, 30), "c": BLUE, "d": (30, 30, 210)}
+
+    def write(**splits: Sequence[str]) -> None:
+        for split, names in splits.items():
+            for name in names:
+                paint(tmp_path / "pets" / split / ("cat" if name in "ab" else "dog") / f"{name}.png", rows[name])
+
+    write(train="abcd", test="ac")
+    dataset = write_manifest(
+        tmp_path / "d.toml", name="d", format="folder", resolution=32, root="pets", splits=["train", "test"]
+    )
+    build = tmp_path / "b"
+    invert = [
+        "invert", "--dataset", dataset, "--build", build, *tiny.networks, "--steps", "1", "--workers", "0", "--json"
+    ]  # fmt: skip
+    run_pipeline(*invert)
+    assert augment(build, "mix").code == 0
+    table = pq.read_table(build / "samples.parquet")
+    splits = pa.array(["test", *table["split"].to_pylist()[1:]])  # as tables of CelebA may say one day
+    with kept_write(build / "samples.parquet") as kept:
+        pq.write_table(table.set_column(table.column_names.index("split"), "split", splits), kept)
+    assert stale(build) == {"augment/mix": ["made before the samples changed: run its command again"]}
+    refused = shard(build, "--variants", "mix")
+    assert refused.code == 2
+    assert "the variants 'mix' of 1 source image (train-cat-a) were made from other pictures, or for another" in (
+        refused.err
+    )

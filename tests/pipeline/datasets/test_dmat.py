@@ -143,3 +143,26 @@ def test_values_that_are_cut_off_and_files_without_dark_pixels_are_told(tmp_path
         file["images"][0, 0, 0, 0] = 200
     with pytest.raises(SampleError, match="to 200, not from -1 to 1"):
         reader.load("train/0.h5#0")
+
+
+def test_the_digest_is_of_the_image_and_its_latents(tmp_path: Path) -> None:
+    arrays, file, source = write_set(tmp_path / "set"), tmp_path / "set" / "train" / "2.h5", "train/2.h5#1"
+    reader = reader_of(tmp_path / "set", format="dmat")
+    images, latents = (arrays[f"train/2/{name}"] for name in ("images", "latents"))
+
+    def digest(images: np.ndarray, latents: np.ndarray, source: str = source) -> str:
+        with h5py.File(tmp_path / "new.h5", "w") as new:
+            new["images"], new["latents"] = images, latents
+        (tmp_path / "new.h5").rename(file)
+        found: str = reader.digest(source)
+        assert found == reader.load(source).sha256
+        return found
+
+    found = [digest(images, latents), digest(images * 0.5, latents), digest(images, latents * 0.5)]
+    assert len(set(found)) == 3
+    assert digest(images, latents) == found[0]
+    first = digest(images, latents, "train/2.h5#0")
+    assert digest(images, latents[:1], "train/2.h5#0") == first
+    assert digest(images, latents[:1]) not in found
+    with pytest.raises(SampleError, match="cannot read row 1 of 'latents'"):
+        reader.latent(source)
