@@ -539,7 +539,6 @@ def test_rows_of_parquet_go_by_their_own_id(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_variants_of_a_sample_of_another_split_are_not_packed(tiny: Tiny, tmp_path: Path) -> None:
-    (tmp_path / "rows").mkdir()
     rows = {"a": RED, "b": (210, 30, 30), "c": BLUE, "d": (30, 30, 210)}
 
     def write(**splits: Sequence[str]) -> None:
