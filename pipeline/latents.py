@@ -15,7 +15,7 @@ from pipeline.store import read_attributes, read_scattered
 
 
 def to_tensor(values: NDArray[np.float32]) -> Tensor:
-    """A copy of an array where PyTorch puts it: kernels may round by where numbers lie, and NumPy's lie anywhere."""
+    """A copy where PyTorch puts it: kernels may round by where numbers lie, and NumPy's lie anywhere."""
     return torch.tensor(values)
 
 
