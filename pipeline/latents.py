@@ -5,12 +5,18 @@ import re
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.build import Build
 from pipeline.composition import Composition
 from pipeline.errors import BuildError, PipelineError, WeightsError
 from pipeline.generators import open_generator
 from pipeline.store import read_attributes, read_scattered
+
+
+def to_tensor(values: NDArray[np.float32]) -> Tensor:
+    """A copy where PyTorch puts it: kernels may round by where numbers lie, and NumPy's lie anywhere."""
+    return torch.tensor(values)
 
 
 def generator_of(build: Build) -> str:
@@ -52,7 +58,7 @@ def read_composition(
     if "compose_layer" not in attributes:
         return None
     columns = read_scattered(build.latents_path, ("codes", "alpha", "w"), rows)
-    found = {name: torch.from_numpy(values) for name, values in columns.items()}
+    found = {name: to_tensor(values) for name, values in columns.items()}
     base = found["w"][:, : found["codes"].shape[2]]
     layer = int(attributes["compose_layer"])
     return Composition(layer, found["codes"], found["alpha"], base).to(torch.device(device))

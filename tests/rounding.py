@@ -1,4 +1,4 @@
-"""Another machine on this one: `pytest -p tests.rounding` rounds every matrix product and convolution otherwise.
+"""Another machine on this one: `python -m pytest -p tests.rounding` rounds products otherwise.
 
 How depends on the shapes, layouts and addresses of what is multiplied, as with the kernels of another processor;
 the same call rounds the same way each time. Tests that compare what is computed in two ways have to allow for it,

@@ -15,7 +15,7 @@ from pipeline.directions import Range, read_directions
 from pipeline.errors import PipelineError, SampleError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import to_float
-from pipeline.latents import has_composition, read_composition
+from pipeline.latents import has_composition, read_composition, to_tensor
 from pipeline.sources import Originals
 from pipeline.store import read_scattered
 from stages.augment.config import AugmentConfig
@@ -77,7 +77,7 @@ def open_edits(config: AugmentConfig, build: Build, loaded: LoadedGenerator) -> 
             direction=axis,
             first_layer=first,
             last_layer=last,
-            axis=torch.from_numpy(units[axis]),
+            axis=to_tensor(units[axis]),
             deviation=float(found.deviations[axis]),
             mean=float(found.mean @ units[axis] / found.deviations[axis]),
             typical=found.typical or torch.inf,
@@ -155,7 +155,7 @@ def w_reader(build: Build, device: torch.device) -> Callable[[Tensor], Tensor]:
     """Reads w+ [B, num_ws, w_dim] of rows [B], in any order and as often as they are asked for."""
 
     def read_w(rows: Tensor) -> Tensor:
-        return torch.from_numpy(read_scattered(build.latents_path, ["w"], rows.numpy())["w"]).to(device)
+        return to_tensor(read_scattered(build.latents_path, ["w"], rows.numpy())["w"]).to(device)
 
     return read_w
 

@@ -15,7 +15,7 @@ from pipeline.directions import Directions, read_directions, record_name, write_
 from pipeline.errors import BuildError, PipelineError
 from pipeline.files import sweep_partial
 from pipeline.generators import LoadedGenerator
-from pipeline.latents import read_composition
+from pipeline.latents import read_composition, to_tensor
 from pipeline.perceptual import load_perceptual, perceptual_digest
 from pipeline.seeds import torch_generator
 from pipeline.store import read_attributes, read_scattered
@@ -152,5 +152,5 @@ def samples_to_score(build: Build, config: DirectionsConfig, parts: Parts) -> Sc
         return Scored(torch.cat([batch.float().cpu() for batch in batches]), None, "random")
     picked = torch.randperm(len(rows), generator=torch_generator(config.seed, "scored"))[: config.score_samples]
     chosen = np.sort(rows[picked.numpy()])
-    w = torch.from_numpy(read_scattered(build.latents_path, ["w"], chosen)["w"])
+    w = to_tensor(read_scattered(build.latents_path, ["w"], chosen)["w"])
     return Scored(w, read_composition(build, chosen), "inverted")

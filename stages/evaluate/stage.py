@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.files import remove
 from pipeline.generators import open_generator
 from pipeline.images import to_float
+from pipeline.latents import to_tensor
 from pipeline.ledger import Record
 from pipeline.outputs import file_output
 from pipeline.seeds import seed_of
@@ -246,7 +247,7 @@ class Evaluate:
             return plain
         assert samples.latents is not None
         loaded = open_generator(self.generator, device.type)
-        w = torch.from_numpy(samples.latents[picked]).to(device)
+        w = to_tensor(samples.latents[picked]).to(device)
         return replace(plain, w=w, generator=loaded.network, fine_layers=loaded.fine_layers)
 
     def finish(self, build: Build, records: list[Record]) -> dict[str, Any]:

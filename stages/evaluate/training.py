@@ -12,6 +12,7 @@ from pipeline.devices import channels_last
 from pipeline.errors import PipelineError
 from pipeline.generators import Generator
 from pipeline.images import to_float
+from pipeline.latents import to_tensor
 from pipeline.seeds import seed_of, torch_generator
 from stages.evaluate.config import EvaluateConfig
 from stages.evaluate.reading import Samples
@@ -53,7 +54,7 @@ def train(
     for step, rows in enumerate(batches(len(samples.labels), config.train_batch, config.steps, seed)):
         optimizer.param_groups[0]["lr"] = config.learning_rate * min(1, 2 * (1 - step / config.steps))
         picked = rows.numpy()
-        w = None if samples.latents is None else torch.from_numpy(samples.latents[picked]).to(device)
+        w = None if samples.latents is None else to_tensor(samples.latents[picked]).to(device)
         batch = Batch(to_float(samples.pixels[picked]).to(device), targets[rows].to(device), w, generator, slots)
         batch = recipe(batch, network, seed_of(seed, "recipe", step))
         optimizer.zero_grad()

@@ -17,6 +17,7 @@ from pipeline.encoders import encode, open_encoder
 from pipeline.errors import DatasetError
 from pipeline.generators import LoadedGenerator, open_generator
 from pipeline.images import Pixels, psnr, to_float, to_uint8
+from pipeline.latents import to_tensor
 from pipeline.memory import in_batches
 from pipeline.perceptual import load_perceptual
 from pipeline.progress import part
@@ -85,7 +86,7 @@ class Fitter:
                     f"numbers, and generator '{self.generator}' has {wanted}: name another one with --generator, "
                     f"or use --method lpips"
                 )
-        return torch.from_numpy(np.stack(found))
+        return to_tensor(np.stack(found))
 
     def fit_again(self, build: Build, pixels: Pixels, ids: list[str]) -> Columns:
         """Invert images that went badly once more: from the mean, and with patience."""

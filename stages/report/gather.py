@@ -16,7 +16,7 @@ from pipeline.devices import resolve_device
 from pipeline.errors import BuildError, SampleError
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, shrunk, to_uint8
-from pipeline.latents import generator_of, read_composition
+from pipeline.latents import generator_of, read_composition, to_tensor
 from pipeline.ledger import details_of, recorded_rows
 from pipeline.memory import in_batches
 from pipeline.progress import Progress
@@ -187,7 +187,7 @@ class Album:
         def rendered(some: slice) -> list[Pixels]:
             mine = None if codes is None else codes.rows(torch.arange(len(w))[some].to(device))
             with torch.inference_mode():
-                images = composition.render(network, torch.from_numpy(w[some]).to(device), mine)
+                images = composition.render(network, to_tensor(w[some]).to(device), mine)
             return [shrunk(pixels, LARGEST) for pixels in to_uint8(images)]
 
         parts = in_batches(len(w), render_slots(None, self.generator, device), rendered)

@@ -16,7 +16,7 @@ from pipeline.devices import resolve_device
 from pipeline.errors import BuildError, SampleError
 from pipeline.generators import open_generator
 from pipeline.images import Pixels, to_uint8
-from pipeline.latents import read_composition
+from pipeline.latents import read_composition, to_tensor
 from pipeline.memory import in_batches
 from pipeline.progress import report
 from pipeline.shards.base import ShardSample
@@ -102,7 +102,7 @@ class Renderer:
         device = resolve_device(self.device)
         network = open_generator(self.generator, device.type).network
         mine = None if codes is None else codes.rows(torch.tensor(np.array(places))).to(device)
-        w = torch.from_numpy(facts.w[places])
+        w = to_tensor(facts.w[places])
 
         def rendered(rows: slice) -> Pixels:
             some = None if mine is None else mine.rows(torch.arange(len(w))[rows].to(device))
