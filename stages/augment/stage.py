@@ -57,7 +57,7 @@ class Augment:
     batch_size: int | None = None
     missing: tuple[int, ...] = ()
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 5
     upstream: ClassVar[tuple[str, ...]] = (SAMPLES, "invert")
 
     @property

@@ -46,7 +46,7 @@ class Shard:
     batch_size: int | None = None
     missing: tuple[int, ...] = ()
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 4
 
     @property
     def name(self) -> str:
