@@ -1,5 +1,6 @@
 """What the readers of CelebA and CelebA-HQ share: the label, names of values, which file belongs to which row."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -34,23 +35,23 @@ class FacesManifest(ImageManifest):
         return attribute_name(label)
 
 
-class FacesReader(ImageReader):
+class FacesReader(ImageReader, ABC):
     """Reader of one of the two; it adds where files lie, and `read_tables`."""
 
     manifest_model: type[FacesManifest]
     manifest: FacesManifest
 
+    @abstractmethod
     def read_tables(self) -> Table:
         """The forty attributes 0 or 1, `split`, and other attributes, by image."""
-        raise NotImplementedError
 
+    @abstractmethod
     def images(self) -> Path | None:
         """The folder of the images."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tables(self) -> list[Path]:
         """The files that hold the tables."""
-        raise NotImplementedError
 
     @cached_property
     def _table(self) -> Table:
